@@ -1,0 +1,132 @@
+"""BatchTables: as few table-batched lookups as pooling, weights and batch axes allow."""
+
+from __future__ import annotations
+
+import torch
+from torch.fx import GraphModule, Node
+from torch.fx.passes.tools_common import legalize_graph
+
+from recpile.passes.base import Pass, PassResult
+from recpile.passes.graph import EMBEDDING_BAGS, LookupCall, editable, lookups, recaptured
+from recpile.pycompiler.operators import POOLINGS
+from recpile.pycompiler.program import Program
+
+_PLAIN = (torch.ops.aten.embedding.default, torch.ops.aten.embedding_bag.padding_idx)
+
+
+class BatchTables(Pass):
+    """Merges lookups that pool alike, over the same batch axis, neither needing the other's result.
+
+    before:  a = embedding_bags([t0], [v0], [l0], …, sum);  b = embedding_bags([t1], [v1], [l1], …, sum)
+    after:   ab = embedding_bags([t0, t1], [v0, v1], [l0, l1], …, sum);  a = ab[:, :d0];  b = ab[:, d0:]
+
+    A table or a source that several lookups share appears once.
+    """
+
+    def run(self, program: Program) -> PassResult:
+        module = editable(program.graph)
+        notes = [
+            self.declined(node.name, f"{node.target} on '{node.args[0]}' stays in its dense stage: only TorchRec collections are batched")
+            for node in module.graph.nodes
+            if node.target in _PLAIN
+        ]
+        groups = _groups(module)
+        for group in groups:
+            names = ", ".join(node.name for node, _ in group)
+            kind = _describe(group[0][1])
+            if len(group) == 1:
+                notes.append(self.declined(names, f"is the only lookup that is {kind}"))
+                continue
+            _merge(module, group, list(program.tables))
+            tables = len({table.target for _, call in group for table in call.tables})
+            notes.append(self.did(names, f"one lookup of {tables} tables, {kind}"))
+        if all(len(group) == 1 for group in groups):
+            return PassResult(program.with_notes(*notes), changed=False)
+        legalize_graph(module)
+        return PassResult(recaptured(program, module).with_notes(*notes), changed=True)
+
+
+Group = list[tuple[Node, LookupCall]]
+
+
+def _describe(call: LookupCall) -> str:
+    return f"{POOLINGS[call.pooling]}-pooled, {'weighted' if call.weights else 'unweighted'}"
+
+
+def _groups(module: GraphModule) -> list[Group]:
+    groups: dict[tuple, list[Group]] = {}
+    for node, call in lookups(module):
+        if node.target is not EMBEDDING_BAGS:
+            continue
+        key = (call.pooling, bool(call.weights), str(node.meta["val"].shape[0]))
+        ancestors = _ancestors(node)
+        open_groups = groups.setdefault(key, [])
+        fitting = next((g for g in open_groups if not any(member in ancestors for member, _ in g)), None)
+        if fitting is None:
+            open_groups.append([(node, call)])
+        else:
+            fitting.append((node, call))
+    return [group for alike in groups.values() for group in alike]
+
+
+def _ancestors(node: Node) -> set[Node]:
+    seen: set[Node] = set()
+    waiting = list(node.all_input_nodes)
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.add(one)
+            waiting.extend(one.all_input_nodes)
+    return seen
+
+
+def _merge(module: GraphModule, group: Group, order: list[str]) -> None:
+    """One lookup for all of `group`; `order` is the program's order of tables, which a lookup's features follow."""
+    merged = LookupCall([], [], [], [], [], [], [], group[0][1].pooling)
+    tables: dict[str, int] = {}
+    sources: dict[tuple, int] = {}
+    features = [(node, call, f) for node, call in group for f in range(len(call.feature_table))]
+    features.sort(key=lambda one: order.index(str(one[1].tables[one[1].feature_table[one[2]]].target)))
+    columns: dict[tuple[Node, int], tuple[int, int]] = {}  # where a feature of a call ends up in the merged result
+    end = 0
+    for node, call, f in features:
+        source, table = call.feature_source[f], call.tables[call.feature_table[f]]
+        parts = (call.values[source], call.lengths[source], *([call.weights[source]] if call.weights else []))
+        if parts not in sources:
+            sources[parts] = len(sources)
+            merged.values.append(parts[0])
+            merged.lengths.append(parts[1])
+            merged.weights.extend(parts[2:])
+        if str(table.target) not in tables:
+            tables[str(table.target)] = len(tables)
+            merged.tables.append(table)
+        merged.feature_source.append(sources[parts])
+        merged.feature_row.append(call.feature_row[f])
+        merged.feature_table.append(tables[str(table.target)])
+        start, end = end, end + call.widths()[f]
+        columns[node, f] = (start, end)
+    with module.graph.inserting_after(group[-1][0]):
+        whole = module.graph.call_function(EMBEDDING_BAGS, merged.args())
+    for node, call in group:
+        _replace(module, node, whole, [columns[node, f] for f in range(len(call.feature_table))])
+
+
+def _replace(module: GraphModule, node: Node, whole: Node, columns: list[tuple[int, int]]) -> None:
+    """`node` becomes those columns of `whole`; neighbours are cut out in one piece."""
+    spans = [columns[0]]
+    for start, end in columns[1:]:
+        if start == spans[-1][1]:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    at = whole
+    pieces = []
+    for start, end in spans:
+        with module.graph.inserting_after(at):
+            at = module.graph.call_function(torch.ops.aten.slice.Tensor, (whole, 1, start, end))
+        pieces.append(at)
+    if len(pieces) > 1:
+        with module.graph.inserting_after(at):
+            at = module.graph.call_function(torch.ops.aten.cat.default, (pieces, 1))
+    node.replace_all_uses_with(at)
+    module.graph.erase_node(node)

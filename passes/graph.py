@@ -1,0 +1,98 @@
+"""What passes share to edit a captured graph: unlift it, change it, capture it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule, Node
+
+from recpile.pycompiler import operators  # noqa: F401  # registers the operators named below
+from recpile.pycompiler.capture import export_flat
+from recpile.pycompiler.program import Program
+
+EMBEDDING_BAGS = torch.ops.recpile.embedding_bags.default
+PACKED_EMBEDDING_BAGS = torch.ops.recpile.packed_embedding_bags.default
+LOOKUPS = (EMBEDDING_BAGS, PACKED_EMBEDDING_BAGS)
+
+
+def editable(graph: ExportedProgram) -> GraphModule:
+    """A module of the captured graph with its weights as attributes. Shares the weights, not the nodes."""
+    module = graph.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    return module
+
+
+def recaptured(program: Program, module: GraphModule) -> Program:
+    """`program` with its graph captured anew from the edited module."""
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.recompile()
+    return replace(program, graph=export_flat(module, program.schema))
+
+
+def attribute(module: GraphModule, fqn: str) -> Tensor:
+    owner, _, name = fqn.rpartition(".")
+    return getattr(module.get_submodule(owner), name)
+
+
+def add_buffer(module: GraphModule, fqn: str, tensor: Tensor) -> None:
+    owner, _, name = fqn.rpartition(".")
+    module.get_submodule(owner).register_buffer(name, tensor)
+
+
+def drop_unused_weights(module: GraphModule) -> None:
+    """Forgets the weights that no node reads any more: torch.export would carry them along."""
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for fqn in [fqn for fqn, _ in (*module.named_parameters(), *module.named_buffers()) if fqn not in used]:
+        owner, _, name = fqn.rpartition(".")
+        delattr(module.get_submodule(owner), name)
+
+
+def dynamic_axes(node: Node) -> dict[int, object]:
+    """The symbolic axes of a tensor node, as torch.export wants them said."""
+    return {i: Dim.DYNAMIC for i, size in enumerate(node.meta["val"].shape) if isinstance(size, torch.SymInt)}
+
+
+def lookups(module: GraphModule) -> Iterator[tuple[Node, LookupCall]]:
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and node.target in LOOKUPS:
+            yield node, LookupCall.of(node)
+
+
+@dataclass
+class LookupCall:
+    """The arguments of a lookup node, by name. `tables` are get_attr nodes."""
+
+    tables: list[Node]
+    values: list[Node]
+    lengths: list[Node]
+    weights: list[Node]
+    feature_source: list[int]
+    feature_row: list[int]
+    feature_table: list[int]
+    pooling: int
+    # Packed lookups only.
+    dims: list[int] | None = None
+    dtypes: list[int] | None = None
+
+    @staticmethod
+    def of(node: Node) -> LookupCall:
+        tables, *rest = node.args
+        packed = node.target is PACKED_EMBEDDING_BAGS
+        dims, dtypes = (rest[0], rest[1]) if packed else (None, None)
+        lists = [list(one) if isinstance(one, (list, tuple)) else one for one in rest[2 if packed else 0 :]]
+        return LookupCall(list(tables), *lists, dims, dtypes)  # type: ignore[arg-type]
+
+    def args(self) -> tuple:
+        head = (self.tables,) if self.dims is None else (self.tables, self.dims, self.dtypes)
+        sources = (self.values, self.lengths, self.weights)
+        return (*head, *sources, self.feature_source, self.feature_row, self.feature_table, self.pooling)
+
+    def widths(self) -> list[int]:
+        """Columns of the result, a feature."""
+        dims = self.dims or [int(table.meta["val"].shape[1]) for table in self.tables]
+        return [dims[t] for t in self.feature_table]

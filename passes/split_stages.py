@@ -1,0 +1,207 @@
+"""SplitStages: cuts the graph into the DAG of stages that the runtime executes."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+
+import sympy
+import torch
+from torch.fx import Graph, GraphModule, Node
+
+from recpile.passes.base import Pass, PassResult
+from recpile.passes.graph import LOOKUPS, LookupCall, attribute, dynamic_axes, editable
+from recpile.pycompiler.capture import export_graph
+from recpile.pycompiler.operators import POOLINGS
+from recpile.pycompiler.program import Feature, Lookup, Program, Source, Stage
+from recpile.pycompiler.schema import CANDIDATE, TensorSpec
+
+
+class SplitStages(Pass):
+    """Every lookup becomes an embedding stage; what must run before a lookup, and the rest, become compiled stages.
+
+    before:  one graph: relu(linear(dense)); packed_embedding_bags([item], [sparse.values], …); cat; linear; sigmoid
+    after:   stage embedding: (item, sparse.values, sparse.lengths) -> embedding/packed_embedding_bags
+             stage dense:     (dense, embedding/packed_embedding_bags) -> dense/sigmoid
+
+    A dense operator runs as late as it may: only what a lookup needs goes in front of it.
+    """
+
+    def run(self, program: Program) -> PassResult:
+        if program.stages:
+            return PassResult(program.with_notes(self.declined("stages", "are split already")), changed=False)
+        module = editable(program.graph)
+        cut = _Cut(program, module)
+        stages = cut.stages()
+        notes = [self.did(stage.name, f"{stage.kind}: {', '.join(stage.inputs)}") for stage in stages]
+        outputs = tuple(cut.value_name(node) for node in cut.output_nodes)
+        return PassResult(replace(program, stages=stages, outputs=outputs).with_notes(*notes), changed=True)
+
+
+@dataclass
+class _Part:
+    """The nodes of one stage to be, in graph order."""
+
+    name: str
+    kind: str
+    nodes: list[Node]
+
+
+class _Cut:
+    def __init__(self, program: Program, module: GraphModule) -> None:
+        self.program, self.module = program, module
+        nodes = list(module.graph.nodes)
+        self.output_nodes: list[Node] = list(nodes[-1].args[0])
+        placeholders = [node for node in nodes if node.op == "placeholder"]
+        specs = program.schema.tensors()
+        self.inputs = {node: spec.name for node, spec in zip(placeholders, specs, strict=True)}
+        self.axes = _axes(placeholders, specs)
+        self.parts = _parts(nodes)
+        self.part_of = {node: part for part in self.parts for node in part.nodes}
+
+    def value_name(self, node: Node) -> str:
+        return self.inputs.get(node) or f"{self.part_of[node].name}/{node.name}"
+
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(self._embedding(part) if part.kind == "embedding" else self._compiled(part) for part in self.parts)
+
+    def _given(self, part: _Part) -> list[Node]:
+        """The tensors of this part that another part or the caller reads."""
+        wanted = set(self.output_nodes)
+
+        def crosses(user: Node) -> bool:
+            # A size has no part of its own: it is computed in every part that needs it.
+            return _is_size(user) or (user in self.part_of and self.part_of[user] is not part)
+
+        return [n for n in part.nodes if n in wanted or (_is_tensor(n) and any(crosses(user) for user in n.users))]
+
+    def _spec(self, node: Node) -> TensorSpec:
+        value = node.meta["val"]
+        shape = tuple(_axis_name(size, self.axes) for size in value.shape)
+        return TensorSpec(self.value_name(node), value.dtype, shape)
+
+    def _compiled(self, part: _Part) -> Stage:
+        graph, copied, inputs = Graph(), {}, []
+
+        def copy(node: Node) -> Node:
+            if node in copied:
+                return copied[node]
+            if self.part_of.get(node) is not part and node.op != "get_attr" and _is_tensor(node):
+                copied[node] = graph.placeholder(node.name)
+                copied[node].meta = dict(node.meta)
+                inputs.append(node)
+                return copied[node]
+            # Of this part; or a weight or a size, which each stage that needs it gets for itself.
+            for one in node.all_input_nodes:
+                copy(one)
+            copied[node] = graph.node_copy(node, lambda n: copied[n])
+            return copied[node]
+
+        for node in part.nodes:
+            copy(node)
+        given = self._given(part)
+        graph.output(tuple(copied[node] for node in given))
+        _placeholders_first(graph)
+        stage = GraphModule(self.module, graph)
+        exported = export_graph(stage, tuple(_example(n) for n in inputs), tuple(dynamic_axes(n) for n in inputs))
+        names = tuple(self.value_name(node) for node in inputs)
+        return Stage(part.name, "compiled", exported, names, tuple(self._spec(node) for node in given))
+
+    def _embedding(self, part: _Part) -> Stage:
+        (node,) = part.nodes
+        call = LookupCall.of(node)
+        sources = [*call.values, *call.lengths, *call.weights]
+        inputs = list(dict.fromkeys(sources))
+        graph = Graph()
+        copied = {one: graph.placeholder(_identifier(str(one.target))) for one in call.tables}
+        copied |= {one: graph.placeholder(one.name) for one in inputs}
+        graph.output((graph.node_copy(node, lambda n: copied[n]),))
+        stage = GraphModule({}, graph)
+        weights = [attribute(self.module, str(table.target)) for table in call.tables]
+        examples = (*weights, *(_example(one) for one in inputs))
+        exported = export_graph(stage, examples, (*[None] * len(weights), *[dynamic_axes(one) for one in inputs]))
+        # The tables travel in the artifact once, as table bytes, not again as an example.
+        exported.example_inputs = None
+        names = tuple(self.value_name(one) for one in inputs)
+        return Stage(part.name, "embedding", exported, names, (self._spec(node),), self._lookup(call))
+
+    def _lookup(self, call: LookupCall) -> Lookup:
+        tables = [self.program.tables[str(table.target)].name for table in call.tables]
+        weights = [self.value_name(one) for one in call.weights] or [None] * len(call.values)
+        sources = tuple(
+            Source(self.value_name(values), self.value_name(lengths), weight)
+            for values, lengths, weight in zip(call.values, call.lengths, weights, strict=True)
+        )
+        rows = zip(call.feature_source, call.feature_row, call.feature_table, strict=True)
+        return Lookup(sources, tuple(Feature(s, r, tables[t]) for s, r, t in rows), POOLINGS[call.pooling])
+
+
+def _parts(nodes: list[Node]) -> list[_Part]:
+    level: dict[Node, int] = {}  # how many lookups lie on the longest way to a node
+    for node in nodes:
+        level[node] = max((level[one] + (one.target in LOOKUPS) for one in node.all_input_nodes), default=0)
+    last = level[nodes[-1]]
+    # The level of the first lookup that needs a node, found from the end.
+    needed: dict[Node, int] = {}
+    for node in reversed(nodes):
+        needed[node] = min((level[u] if u.target in LOOKUPS else needed[u] for u in node.users), default=last)
+    for node in nodes:
+        if node.target is operator.getitem:  # only tensors cross stages, so a tuple's parts stay with the tuple
+            needed[node] = needed[node.all_input_nodes[0]]
+    work = [n for n in nodes if n.op not in ("placeholder", "get_attr", "output") and not _is_size(n)]
+    dense = {k: [n for n in work if n.target not in LOOKUPS and needed[n] == k] for k in range(last + 1)}
+    lookups = {k: [n for n in work if n.target in LOOKUPS and level[n] == k] for k in range(last + 1)}
+    several = sum(len(found) for found in lookups.values()) > 1
+    parts: list[_Part] = []
+    numbered = sum(bool(found) for found in dense.values()) > 1
+    count = 0
+    for k in range(last + 1):
+        if dense[k]:
+            parts.append(_Part(f"dense_{k}" if numbered else "dense", "compiled", dense[k]))
+        for node in lookups[k]:
+            parts.append(_Part(f"embedding_{count}" if several else "embedding", "embedding", [node]))
+            count += 1
+    return parts
+
+
+def _is_tensor(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _is_size(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool))
+
+
+def _placeholders_first(graph: Graph) -> None:
+    body = next(node for node in graph.nodes if node.op != "placeholder")
+    for node in list(graph.nodes):
+        if node.op == "placeholder":
+            body.prepend(node)
+
+
+def _example(node: Node) -> torch.Tensor:
+    value = node.meta["val"]
+    sizes = [size.node.hint if isinstance(size, torch.SymInt) else size for size in value.shape]
+    return torch.zeros(sizes, dtype=value.dtype)
+
+
+def _axes(placeholders: list[Node], specs: tuple[TensorSpec, ...]) -> dict[sympy.Expr, sympy.Symbol]:
+    axes: dict[sympy.Expr, sympy.Symbol] = {}
+    for node, spec in zip(placeholders, specs, strict=True):
+        for size, name in zip(node.meta["val"].shape, spec.shape, strict=True):
+            if isinstance(name, str):
+                axes.setdefault(size.node.expr, sympy.Symbol(name))
+    return axes
+
+
+def _axis_name(size: int | torch.SymInt, axes: dict[sympy.Expr, sympy.Symbol]) -> int | str:
+    """A size as the manifest writes it: 32, "candidate", or an expression such as "5*candidate"."""
+    if not isinstance(size, torch.SymInt):
+        return size
+    named = str(size.node.expr.subs(axes))
+    return CANDIDATE if named == CANDIDATE else named
+
+
+def _identifier(fqn: str) -> str:
+    return fqn.replace(".", "_")
+

@@ -1,0 +1,115 @@
+"""Swaps TorchRec's embedding modules for one table-batched call each, so that torch.export sees a single operator.
+
+Exported as it is, an EmbeddingBagCollection becomes one embedding_bag a table and hundreds of symbolic-shape nodes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torchrec.modules.embedding_configs import DataType, PoolingType
+from torchrec.modules.embedding_modules import (
+    EmbeddingBagCollection,
+    EmbeddingCollection,
+    get_embedding_names_by_table,
+)
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
+
+from recpile.pycompiler import operators
+from recpile.pycompiler.program import Table
+
+
+class CaptureError(ValueError):
+    """A model that cannot be captured, and what to change."""
+
+
+class TableBatchedBags(nn.Module):
+    """An EmbeddingBagCollection as `recpile::embedding_bags` calls: one if all its tables pool alike, else two.
+
+    Takes a KeyedJaggedTensor, gives a KeyedTensor with the collection's own keys, in its order. Shares its weights.
+    """
+
+    def __init__(self, collection: EmbeddingBagCollection, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.weighted = collection.is_weighted()
+        self.configs = list(collection.embedding_bag_configs())
+        self.tables = nn.ParameterDict()
+        for config in self.configs:
+            self._check(config)
+            self.tables[config.name] = collection.embedding_bags[config.name].weight
+        self.embedding_names: list[str] = [
+            name for names in get_embedding_names_by_table(self.configs) for name in names
+        ]
+
+    def _check(self, config) -> None:
+        where = f"EmbeddingBagCollection '{self.path}', table '{config.name}'"
+        if config.data_type != DataType.FP32:
+            raise CaptureError(f"{where}: got data type {config.data_type}; export from fp32 weights (--embedding-dtype packs them)")
+        if config.pooling == PoolingType.MEAN and self.weighted:
+            raise CaptureError(f"{where}: mean pooling with weights is not defined by TorchRec; use sum pooling")
+
+    def forward(self, features: KeyedJaggedTensor) -> KeyedTensor:
+        keys = list(features.keys())
+        lengths = features.lengths().view(len(keys), -1)
+        weights = [features.weights()] if self.weighted else []
+        order, widths, parts = [], [], []
+        for pooling, mode in enumerate((PoolingType.SUM, PoolingType.MEAN)):
+            chosen = [config for config in self.configs if config.pooling == mode]
+            if not chosen:
+                continue
+            wanted = [(key, t) for t, config in enumerate(chosen) for key in config.feature_names]
+            absent = [key for key, _ in wanted if key not in keys]
+            if absent:
+                raise CaptureError(f"EmbeddingBagCollection '{self.path}' looks up features {absent}; its input has keys {keys}")
+            parts.append(
+                operators.embedding_bags(
+                    [self.tables[config.name] for config in chosen],
+                    [features.values()],
+                    [lengths],
+                    weights,
+                    [0] * len(wanted),
+                    [keys.index(key) for key, _ in wanted],
+                    [t for _, t in wanted],
+                    pooling,
+                )
+            )
+            order += [(self.configs.index(chosen[t]), key) for key, t in wanted]
+            widths.append([chosen[t].embedding_dim for _, t in wanted])
+        return self._keyed(order, widths, parts)
+
+    def _keyed(self, order, widths, parts) -> KeyedTensor:
+        """Brings the calls' columns into the collection's order: table by table, feature by feature."""
+        dims = [config.embedding_dim for config in self.configs for _ in config.feature_names]
+        if len(parts) == 1:
+            return KeyedTensor(keys=self.embedding_names, length_per_key=dims, values=parts[0], key_dim=1)
+        columns = [column for part, width in zip(parts, widths, strict=True) for column in part.split(width, dim=1)]
+        wanted = [(t, key) for t, config in enumerate(self.configs) for key in config.feature_names]
+        values = torch.cat([columns[order.index(one)] for one in wanted], dim=1)
+        return KeyedTensor(keys=self.embedding_names, length_per_key=dims, values=values, key_dim=1)
+
+
+def swap_embedding_modules(model: nn.Module) -> dict[str, Table]:
+    """Swaps every EmbeddingBagCollection inside `model`, in place. Returns the tables by their new parameter names."""
+    if isinstance(model, EmbeddingBagCollection):
+        raise CaptureError("the model is a bare EmbeddingBagCollection; wrap it in a module whose outputs are tensors")
+    found = [(path, module) for path, module in model.named_modules() if path]
+    for path, module in found:
+        if isinstance(module, EmbeddingCollection):
+            raise CaptureError(
+                f"'{path}' is an EmbeddingCollection (unpooled lookups), which is not supported; use an EmbeddingBagCollection"
+            )
+    swapped = [(path, module) for path, module in found if isinstance(module, EmbeddingBagCollection)]
+    names = [config.name for _, module in swapped for config in module.embedding_bag_configs()]
+    tables: dict[str, Table] = {}
+    for path, module in swapped:
+        parent, _, attribute = path.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, TableBatchedBags(module, path))
+        for config in module.embedding_bag_configs():
+            unique = names.count(config.name) == 1
+            tables[f"{path}.tables.{config.name}"] = Table(
+                name=config.name if unique else f"{path}.{config.name}",
+                rows=config.num_embeddings,
+                dim=config.embedding_dim,
+            )
+    return tables

@@ -1,0 +1,113 @@
+// Engine: one loaded artifact, its worker threads and its queue.
+//
+//   Result<std::unique_ptr<Engine>> engine = Engine::Load("dlrm.pt2", {});
+//   InferResult answer = engine.value()->Infer({.inputs = {...}});
+//
+// Loading executes code from the artifact (compiled stages are shared objects): load only what you built or trust.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "recpile/status.h"
+#include "recpile/tensor.h"
+
+namespace recpile {
+
+struct EngineOptions {
+  // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
+  int instances = 0;
+  // Candidates (rows) in one batch. A request that has more runs as a batch of its own.
+  int64_t max_batch_size = 1024;
+  // How long a request may wait for company while an instance is idle. 0: an idle instance never waits.
+  int64_t max_queue_delay_microseconds = 0;
+  // Requests that may wait; one more is refused with kUnavailable.
+  int64_t max_queue_size = 4096;
+  // Where FBGEMM's operator libraries lie. Empty: beside the libtorch that this process loaded.
+  std::string fbgemm_dir;
+  // Compare every entry's checksum with the manifest's. Sizes, versions and CPU features are checked in any case.
+  bool verify_checksums = true;
+
+  // OK, or which option is wrong, what it was and what it may be.
+  Status Validate() const;
+};
+
+struct TableInfo {
+  std::string name;
+  std::string dtype;  // "fp32", "fp16", "int8"
+  int64_t rows = 0;
+  int64_t dim = 0;
+  int64_t bytes = 0;
+};
+
+struct StageInfo {
+  std::string name;
+  std::string kind;  // "embedding" or "compiled"
+};
+
+// What the manifest says of the model. Immutable once the engine is loaded.
+struct ModelInfo {
+  std::string name;
+  std::string version;
+  // Flat tensors. A jagged or keyed jagged input `x` appears as `x.values`, `x.lengths` and, if weighted, `x.weights`.
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+  std::vector<StageInfo> stages;
+  std::vector<TableInfo> tables;
+};
+
+struct InferRequest {
+  std::vector<Tensor> inputs;  // in any order; each input of the model exactly once
+};
+
+// The model's outputs in its order, holding the rows of this request alone.
+using InferResult = Result<std::vector<Tensor>>;
+using InferCallback = std::function<void(InferResult)>;
+
+// Counters since Load, each only ever growing (but queued).
+struct EngineStats {
+  uint64_t requests_ok = 0;
+  uint64_t requests_failed = 0;  // accepted, then answered with an error
+  uint64_t requests_rejected = 0;  // refused by Submit
+  uint64_t samples = 0;          // candidates answered
+  uint64_t batches = 0;          // executions of the DAG
+  uint64_t queued = 0;           // waiting now
+  uint64_t queue_ns = 0;         // summed over requests: from Submit to the start of its batch
+  uint64_t compute_ns = 0;       // summed over batches: coalesce, stages and split
+};
+
+// Thread-safe: every method may be called from any thread, several at once.
+class Engine {
+ public:
+  // Verifies the artifact, maps its tables, loads its stages, runs a warm-up batch and starts the instances.
+  static Result<std::unique_ptr<Engine>> Load(const std::string& path, const EngineOptions& options);
+
+  // Stops first.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const ModelInfo& model() const;
+  const EngineOptions& options() const;  // as resolved: instances is never 0
+  EngineStats stats() const;
+
+  // Validates `request` on the calling thread and queues it. On OK the engine owns the request and calls `done` exactly
+  // once, on an instance's thread: it must not block and must not throw. On an error `done` is never called.
+  Status Submit(InferRequest request, InferCallback done);
+
+  // Submit, then wait for the answer. Not to be called from a callback.
+  InferResult Infer(InferRequest request);
+
+  // Refuses new requests, answers every accepted one, joins the instances. Idempotent.
+  void Stop();
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace recpile
