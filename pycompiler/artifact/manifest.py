@@ -1,0 +1,81 @@
+"""The manifest: what an artifact holds, as plain JSON. docs/artifact.md is its grammar."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+
+from recpile.pycompiler.artifact import layout, requirements
+from recpile.pycompiler.packing import row_bytes
+from recpile.pycompiler.program import Lookup, Program, Stage
+from recpile.pycompiler.schema import DTYPE_NAMES, Dense, Input, Jagged, KeyedJagged, TensorSpec
+
+
+def build_manifest(program: Program, model_version: str, files: dict[str, dict], quality: dict) -> dict:
+    """`files`: entry -> {"bytes", "xxh3"}. `quality`: what was measured of this artifact (compile.py)."""
+    tables = [
+        {
+            "name": table.name,
+            "rows": table.rows,
+            "dim": table.dim,
+            "dtype": table.dtype,
+            "row_bytes": row_bytes(table.dtype, table.dim),
+            "file": f"{layout.TABLES}{index}",
+            "error": asdict(table.error),
+        }
+        for index, table in enumerate(program.tables.values())
+    ]
+    return {
+        "format": "recpile",
+        "format_version": layout.FORMAT_VERSION,
+        "producer": {"recpile": recpile_version()},
+        "requires": requirements.of_this_machine(any(stage.kind == "compiled" for stage in program.stages)),
+        "model": {"name": program.name, "version": model_version},
+        "inputs": [_input(one) for one in program.schema.inputs],
+        "outputs": [
+            {"name": name, "value": value, **_spec(_value(program, value))}
+            for name, value in zip(program.schema.outputs, program.outputs, strict=True)
+        ],
+        "tables": tables,
+        "stages": [_stage(stage) for stage in program.stages],
+        "quality": quality,
+        "passes": [asdict(note) for note in program.log],
+        "files": files,
+    }
+
+
+def recpile_version() -> str:
+    try:
+        return version("recpile")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _value(program: Program, name: str) -> TensorSpec:
+    specs = [*program.schema.tensors(), *(spec for stage in program.stages for spec in stage.outputs)]
+    return next(spec for spec in specs if spec.name == name)
+
+
+def _spec(spec: TensorSpec) -> dict:
+    return {"dtype": DTYPE_NAMES[spec.dtype], "shape": list(spec.shape)}
+
+
+def _input(one: Input) -> dict:
+    kind = {Dense: "dense", Jagged: "jagged", KeyedJagged: "keyed_jagged"}[type(one)]
+    keys = {"keys": list(one.keys)} if isinstance(one, KeyedJagged) else {}
+    tensors = [{"name": spec.name, **_spec(spec)} for spec in one.tensors()]
+    return {"name": one.name, "kind": kind, **keys, "tensors": tensors}
+
+
+def _stage(stage: Stage) -> dict:
+    outputs = [{"name": spec.name, **_spec(spec)} for spec in stage.outputs]
+    head = {"name": stage.name, "kind": stage.kind, "inputs": list(stage.inputs), "outputs": outputs}
+    return {**head, **(_lookup(stage.lookup) if stage.lookup else {"precision": stage.precision})}
+
+
+def _lookup(lookup: Lookup) -> dict:
+    return {
+        "pooling": lookup.pooling,
+        "sources": [{k: v for k, v in asdict(source).items() if v is not None} for source in lookup.sources],
+        "features": [asdict(feature) for feature in lookup.features],
+    }

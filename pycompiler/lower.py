@@ -1,0 +1,65 @@
+"""Lowers compiled stages through AOTInductor: one shared object a stage."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from recpile.passes.graph import editable
+from recpile.pycompiler.program import Stage
+
+
+class LowerError(RuntimeError):
+    """A stage that AOTInductor could not compile."""
+
+
+@dataclass(frozen=True)
+class LoweredStage:
+    """What AOTInductor made of a stage: files on this machine, to be packed under data/aotinductor/<name>."""
+
+    name: str
+    files: tuple[Any, ...]  # paths, and torch's Weights
+
+
+def lower(stage: Stage) -> LoweredStage:
+    """Compiles for this machine's CPU. Needs a C++ compiler. The result is valid for the torch that made it."""
+    assert stage.kind == "compiled", stage.kind
+    inputs, _ = stage.graph.example_inputs
+    options = {
+        "aot_inductor.package": True,
+        # One thread a batch: the runtime runs batches side by side, and a thread count baked in would oversubscribe.
+        "cpp.threads": 1,
+        # Packs bf16 weights for AMX. fp32 weights stay as they are: packing gains nothing there and costs small batches.
+        "freezing": stage.precision == "bf16",
+    }
+    said = io.StringIO()
+    try:
+        with torch.no_grad(), warnings.catch_warnings(), _quiet("torch._inductor"), redirect_stderr(said):
+            warnings.simplefilter("ignore")
+            files = torch._inductor.aot_compile(editable(stage.graph), inputs, options=options)
+    except Exception as error:
+        detail = str(error).strip() or type(error).__name__
+        raise LowerError(f"AOTInductor could not compile stage '{stage.name}': {detail}\n{said.getvalue()}".rstrip()) from error
+    assert isinstance(files, Sequence) and not isinstance(files, str)
+    return LoweredStage(stage.name, tuple(files))
+
+
+class _quiet:
+    """Raises a logger's level for a while."""
+
+    def __init__(self, name: str) -> None:
+        self.logger = logging.getLogger(name)
+
+    def __enter__(self) -> None:
+        self.level = self.logger.level
+        self.logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.setLevel(self.level)

@@ -1,0 +1,143 @@
+"""How far a compiled model is from its eager original: differences on random inputs, quality on labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recpile.pycompiler.capture import build_inputs, named_outputs
+from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.inputs import random_inputs
+from recpile.pycompiler.metrics import auc, normalized_entropy
+from recpile.pycompiler.operators import packed_embedding_bags  # noqa: F401  # stages call it
+from recpile.pycompiler.program import Program
+from recpile.pycompiler.schema import InputSchema, KeyedJagged
+
+# An fp32 artifact must agree with eager to this, absolute, on every output.
+FP32_TOLERANCE = 1e-5
+_BATCHES = (1, 2, 3, 17, 512)
+_ROWS_AT_ONCE = 1024
+
+
+class ParityError(RuntimeError):
+    """An artifact whose answers are not the model's."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest and mean absolute difference over all outputs and rows compared."""
+
+    max: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class EvalData:
+    """Labelled rows: flat inputs of N candidates in numpy, labels [N] in {0, 1}, and the output that predicts them."""
+
+    name: str
+    inputs: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    output: str | None = None
+
+    @staticmethod
+    def load(path: str | Path) -> EvalData:
+        """From a .npz with one array a flat input, and `labels`."""
+        with np.load(path) as arrays:
+            held = {name: arrays[name] for name in arrays.files}
+        if "labels" not in held:
+            raise ValueError(f"{path} has arrays {', '.join(held)}; it needs one called 'labels'")
+        return EvalData(Path(path).name, {name: value for name, value in held.items() if name != "labels"}, held["labels"])
+
+    def batches(self, schema: InputSchema, rows: int = _ROWS_AT_ONCE) -> Iterator[dict[str, Tensor]]:
+        for start in range(0, len(self.labels), rows):
+            yield take_rows(schema, self.inputs, start, min(start + rows, len(self.labels)))
+
+
+def take_rows(schema: InputSchema, inputs: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, Tensor]:
+    """Candidates start..end of flat inputs: rows of dense ones, bags of jagged ones, key by key."""
+    flat: dict[str, Tensor] = {}
+    for one in schema.inputs:
+        names = [tensor.name for tensor in one.tensors()]
+        if len(names) == 1:
+            flat[one.name] = torch.from_numpy(np.ascontiguousarray(inputs[one.name][start:end]))
+            continue
+        lengths = inputs[f"{one.name}.lengths"]
+        ends = np.concatenate([[0], np.cumsum(lengths.reshape(-1))])
+        batch = lengths.shape[-1]
+        keys = len(one.keys) if isinstance(one, KeyedJagged) else 1
+        spans = [slice(ends[k * batch + start], ends[k * batch + end]) for k in range(keys)]
+        for name in names:
+            if name.endswith(".lengths"):
+                flat[name] = torch.from_numpy(np.ascontiguousarray(lengths[..., start:end]))
+            else:
+                flat[name] = torch.from_numpy(np.concatenate([inputs[name][span] for span in spans]))
+    return flat
+
+
+def eager(model: nn.Module, schema: InputSchema, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        return named_outputs(model(**build_inputs(schema, flat)), schema.outputs)
+
+
+def run_stages(program: Program, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """The program's stages through PyTorch's own operators: what the artifact computes, before it is lowered."""
+    weights = {**program.graph.state_dict, **program.graph.constants}
+    tables = {table.name: weights[fqn] for fqn, table in program.tables.items()}
+    values = dict(flat)
+    with torch.no_grad():
+        for stage in program.stages:
+            used = list(dict.fromkeys(f.table for f in stage.lookup.features)) if stage.lookup else []
+            given = stage.graph.module(check_guards=False)(*(tables[t] for t in used), *(values[name] for name in stage.inputs))
+            values.update({spec.name: value for spec, value in zip(stage.outputs, given, strict=True)})
+    return tuple(values[name] for name in program.outputs)
+
+
+def compare(wanted: list[Tensor], got: list[Tensor]) -> Parity:
+    differences = torch.cat([(a.double() - b.double()).abs().reshape(-1) for a, b in zip(wanted, got, strict=True)])
+    return Parity(float(differences.max()), float(differences.mean()))
+
+
+def measure_quality(model: nn.Module, program: Program, data: EvalData | None) -> dict:
+    """The manifest's `quality`: AUC and normalized entropy of the model and of the compiled stages on `data`."""
+    if data is None:
+        return {}
+    index = program.schema.outputs.index(data.output) if data.output else 0
+    before, after = [], []
+    for flat in data.batches(program.schema):
+        before.append(eager(model, program.schema, flat)[index])
+        after.append(run_stages(program, flat)[index])
+    scores = {"eager": torch.cat(before), "artifact": torch.cat(after)}
+    labels = np.asarray(data.labels)
+    measured = {
+        name: {"auc": auc(labels, one.float().numpy()), "normalized_entropy": normalized_entropy(labels, one.float().numpy())}
+        for name, one in scores.items()
+    }
+    parity = compare([scores["eager"]], [scores["artifact"]])
+    return {"data": data.name, "samples": len(labels), **measured, "max_difference": parity.max, "mean_difference": parity.mean}
+
+
+def check_artifact(path: Path, model: nn.Module, program: Program) -> Parity:
+    """Runs the written artifact beside the model on random inputs. ParityError if fp32 answers differ beyond 1e-5."""
+    runtime = DebugRuntime(path)
+    names = program.schema.outputs
+    wanted, got = [], []
+    for seed, batch in enumerate(_BATCHES):
+        for longest in (4, 0):  # and once with every bag empty
+            flat = random_inputs(runtime.manifest, batch, seed, longest)
+            wanted += eager(model, program.schema, flat)
+            answers = runtime.run(flat)
+            got += [answers[name] for name in names]
+    parity = compare(wanted, got)
+    exact = all(t.dtype == "fp32" for t in program.tables.values()) and all(s.precision == "fp32" for s in program.stages)
+    if exact and not parity.max <= FP32_TOLERANCE:
+        raise ParityError(
+            f"the fp32 artifact differs from the model by {parity.max:.3g} (at most {FP32_TOLERANCE:g} expected), so it was "
+            "not written; a model that draws random numbers, or that is not in eval mode, does that"
+        )
+    return parity
