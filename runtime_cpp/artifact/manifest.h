@@ -1,0 +1,100 @@
+// The manifest as the runtime uses it: names resolved to numbers, every number checked. docs/artifact.md is the grammar.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "recpile/status.h"
+#include "recpile/tensor.h"
+
+namespace recpile {
+
+inline constexpr int kFormatVersion = 1;
+
+// A value that flows through the DAG: inputs come first, then what stages give, in the order of the stages.
+using ValueId = int32_t;
+
+enum class InputRole { kDense, kValues, kLengths, kWeights };
+
+// One flat input tensor; its ValueId is its place in Manifest::inputs.
+struct InputTensor {
+  TensorSpec spec;  // -1 for candidates and for the number of ids
+  InputRole role = InputRole::kDense;
+  // Features in this tensor, key by key: F for a keyed jagged input, else 1.
+  int64_t keys = 1;
+  std::vector<std::string> key_names;  // for errors; empty but for keyed jagged inputs
+  // For kValues and kWeights: the tensor with the lengths; for kLengths: the one with the values.
+  ValueId partner = -1;
+};
+
+struct Table {
+  std::string name;
+  int64_t rows = 0;
+  int64_t dim = 0;
+  int64_t row_bytes = 0;
+  std::string dtype;
+  std::string file;  // the entry that holds its rows
+};
+
+struct LookupSource {
+  ValueId values = -1;
+  ValueId lengths = -1;
+  ValueId weights = -1;  // -1: unweighted
+};
+
+struct LookupFeature {
+  int32_t source = 0;
+  int64_t row = 0;  // of the source's lengths
+  int32_t table = 0;
+};
+
+enum class StageKind { kEmbedding, kCompiled };
+
+struct StageSpec {
+  std::string name;
+  StageKind kind = StageKind::kCompiled;
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+  // Embedding stages only. Features go table by table, in the order of Manifest::tables.
+  bool mean_pooling = false;
+  std::vector<LookupSource> sources;
+  std::vector<LookupFeature> features;
+};
+
+struct OutputSpec {
+  TensorSpec spec;
+  ValueId value = -1;
+};
+
+struct FileSpec {
+  uint64_t bytes = 0;
+  std::string xxh3;
+};
+
+struct Requirements {
+  std::string torch;
+  std::string fbgemm;
+  std::string arch;
+  std::vector<std::string> cpu_features;
+};
+
+struct Manifest {
+  std::string name;
+  std::string version;
+  Requirements requires_;
+  std::vector<InputTensor> inputs;
+  std::vector<OutputSpec> outputs;
+  std::vector<Table> tables;
+  std::vector<StageSpec> stages;
+  int32_t values = 0;  // how many ValueIds there are
+  std::map<std::string, FileSpec, std::less<>> files;
+};
+
+// Unsupported for another format version; InvalidArgument, naming the field, for anything malformed.
+Result<Manifest> ParseManifest(std::string_view json);
+
+}  // namespace recpile

@@ -1,0 +1,42 @@
+#include "artifact/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace recpile {
+namespace {
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) close(fd);
+  }
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
+  Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) {
+    const std::string reason = std::strerror(errno);
+    if (errno == ENOENT) return Status::NotFound("no artifact at " + path);
+    return Status::InvalidArgument("cannot open " + path + ": " + reason);
+  }
+  struct stat info {};
+  if (fstat(file.fd, &info) != 0) return Status::Internal("cannot stat " + path + ": " + std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) return Status::InvalidArgument(path + " is not a file");
+  if (info.st_size == 0) return Status::InvalidArgument(path + " is empty");
+  const auto size = static_cast<size_t>(info.st_size);
+  void* at = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (at == MAP_FAILED) return Status::Internal("cannot map " + path + ": " + std::strerror(errno));
+  return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const std::byte*>(at), size}));
+}
+
+MappedFile::~MappedFile() { munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size()); }
+
+}  // namespace recpile

@@ -1,0 +1,10 @@
+// How many cores this process may use.
+#pragma once
+
+namespace recpile {
+
+// The smaller of the affinity mask and the cgroup's CPU quota (v2, then v1), rounded down, and at least 1. A container
+// limited to 2 cores on a 64-core host gives 2: std::thread::hardware_concurrency would give 64.
+int AvailableCores();
+
+}  // namespace recpile

@@ -1,0 +1,161 @@
+#include "execute/executor.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+
+#include "execute/compiled_stage.h"
+#include "execute/embedding_stage.h"
+#include "execute/fbgemm_library.h"
+
+namespace recpile {
+namespace {
+
+at::ScalarType ToTorch(DType dtype) {
+  switch (dtype) {
+    case DType::kBool:
+      return at::kBool;
+    case DType::kUint8:
+      return at::kByte;
+    case DType::kInt8:
+      return at::kChar;
+    case DType::kInt32:
+      return at::kInt;
+    case DType::kInt64:
+      return at::kLong;
+    case DType::kFp16:
+      return at::kHalf;
+    case DType::kBf16:
+      return at::kBFloat16;
+    case DType::kFp32:
+      return at::kFloat;
+    case DType::kFp64:
+      return at::kDouble;
+  }
+  return at::kFloat;
+}
+
+// An empty tensor needs an address too.
+std::byte kNothing[64];
+
+// A view of `tensor`'s memory; torch does not write through it.
+at::Tensor View(const Tensor& tensor) {
+  auto* data = tensor.data.empty() ? kNothing : const_cast<std::byte*>(tensor.data.data());
+  return at::from_blob(data, tensor.shape, ToTorch(tensor.dtype));
+}
+
+// The one place where what torch throws becomes a Status.
+template <typename F>
+Status Guarded(const std::string& what, F&& work) {
+  try {
+    work();
+    return {};
+  } catch (const c10::Error& error) {
+    return Status::Internal(what + " failed: " + error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return Status::Internal(what + " failed: " + error.what());
+  } catch (...) {
+    return Status::Internal(what + " failed: unknown exception");
+  }
+}
+
+}  // namespace
+
+class Executor::Frame {
+ public:
+  RunState state;
+};
+
+void Executor::FrameDeleter::operator()(Frame* frame) const { delete frame; }
+
+class Executor::Impl {
+ public:
+  std::shared_ptr<const Artifact> artifact;
+  std::vector<std::unique_ptr<Stage>> stages;
+
+  Status Load(const ExecutorOptions& options) {
+    for (const StageSpec& spec : artifact->manifest().stages) {
+      if (spec.kind == StageKind::kEmbedding) RECPILE_RETURN_IF_ERROR(LoadFbgemm(options.fbgemm_dir));
+      RECPILE_RETURN_IF_ERROR(Guarded("loading stage '" + spec.name + "'", [&] {
+        if (spec.kind == StageKind::kEmbedding) {
+          stages.push_back(std::make_unique<EmbeddingStage>(spec, *artifact));
+        } else {
+          stages.push_back(std::make_unique<CompiledStage>(spec, artifact->path(), options.instances));
+        }
+      }));
+    }
+    return {};
+  }
+
+  // Checked, because the shared object decides what comes out, and its rows are cut by what the manifest says.
+  Result<Tensor> Output(const OutputSpec& output, const RunState& state, int64_t rows) const {
+    at::Tensor value = state.values[static_cast<size_t>(output.value)].contiguous();
+    // A value that is an input, or a view of one, is about to be overwritten by the next batch.
+    const size_t inputs = artifact->manifest().inputs.size();
+    const bool borrowed = std::any_of(state.values.begin(), state.values.begin() + static_cast<ptrdiff_t>(inputs),
+                                      [&](const at::Tensor& input) { return input.is_alias_of(value); });
+    if (borrowed) value = value.clone();
+    const bool fits = value.dim() == static_cast<int64_t>(output.spec.shape.size()) && value.size(0) == rows &&
+                      value.scalar_type() == ToTorch(output.spec.dtype);
+    if (!fits) {
+      return Status::Internal("output '" + output.spec.name + "' came out as " + c10::toString(value.scalar_type()) +
+                              ShapeToString(value.sizes().vec()) + " for " + std::to_string(rows) + " candidates");
+    }
+    Tensor tensor{output.spec.name, output.spec.dtype, value.sizes().vec(), {}, nullptr};
+    auto keep = std::make_shared<at::Tensor>(std::move(value));
+    tensor.data = {static_cast<const std::byte*>(keep->const_data_ptr()), keep->nbytes()};
+    tensor.owner = std::move(keep);
+    return tensor;
+  }
+};
+
+Executor::Executor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Executor::~Executor() = default;
+
+Result<std::unique_ptr<Executor>> Executor::Load(std::shared_ptr<const Artifact> artifact, const ExecutorOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->artifact = std::move(artifact);
+  RECPILE_RETURN_IF_ERROR(impl->Load(options));
+  return std::unique_ptr<Executor>(new Executor(std::move(impl)));
+}
+
+Executor::FramePtr Executor::NewFrame() const { return FramePtr(new Frame); }
+
+void Executor::InitThread() { at::set_num_threads(1); }
+
+Result<std::vector<Tensor>> Executor::Run(Frame& frame, std::span<const Tensor> inputs) const {
+  const c10::InferenceMode no_gradients;
+  const Manifest& manifest = impl_->artifact->manifest();
+  RunState& state = frame.state;
+  // Drops the values however this ends: inputs are borrowed, and nothing of a batch may outlive it here.
+  struct Cleared {
+    RunState& state;
+    ~Cleared() { state.values.clear(); }
+  } cleared{state};
+  state.values.resize(static_cast<size_t>(manifest.values));
+  for (size_t i = 0; i < inputs.size(); ++i) state.values[i] = View(inputs[i]);
+
+  for (size_t i = 0; i < impl_->stages.size(); ++i) {
+    RECPILE_RETURN_IF_ERROR(
+        Guarded("stage '" + manifest.stages[i].name + "'", [&] { impl_->stages[i]->Run(state); }));
+  }
+
+  int64_t rows = 0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const InputRole role = manifest.inputs[i].role;
+    if (role == InputRole::kDense) rows = inputs[i].shape.front();
+    if (role == InputRole::kLengths) rows = inputs[i].shape.back();
+  }
+  std::vector<Tensor> outputs;
+  outputs.reserve(manifest.outputs.size());
+  for (const OutputSpec& output : manifest.outputs) {
+    RECPILE_ASSIGN_OR_RETURN(Tensor tensor, impl_->Output(output, state, rows));
+    outputs.push_back(std::move(tensor));
+  }
+  return outputs;
+}
+
+}  // namespace recpile

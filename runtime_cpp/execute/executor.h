@@ -1,0 +1,49 @@
+// Runs the DAG of stages on one batch. This header is plain C++; what is behind it is libtorch and FBGEMM.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "artifact/artifact.h"
+#include "recpile/status.h"
+#include "recpile/tensor.h"
+
+namespace recpile {
+
+struct ExecutorOptions {
+  int instances = 1;  // runs that may be under way at once
+  std::string fbgemm_dir;
+};
+
+// Immutable once loaded, and shared by all instances.
+class Executor {
+ public:
+  // What one run changes. An instance owns one and uses it for one run at a time.
+  class Frame;
+  struct FrameDeleter {
+    void operator()(Frame* frame) const;
+  };
+  using FramePtr = std::unique_ptr<Frame, FrameDeleter>;
+
+  // Loads the stages' code from `artifact`, which has been verified, and keeps it mapped.
+  static Result<std::unique_ptr<Executor>> Load(std::shared_ptr<const Artifact> artifact, const ExecutorOptions& options);
+  ~Executor();
+
+  FramePtr NewFrame() const;
+
+  // Once on every thread that calls Run: each run keeps to its own thread, so that instances do not share cores.
+  static void InitThread();
+
+  // `inputs` in the manifest's order, checked; they must stay alive during the call. The outputs own their memory.
+  // Internal, naming the stage, if one fails.
+  Result<std::vector<Tensor>> Run(Frame& frame, std::span<const Tensor> inputs) const;
+
+ private:
+  class Impl;
+  explicit Executor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace recpile

@@ -1,0 +1,15 @@
+// Brings FBGEMM's operators into this process.
+#pragma once
+
+#include <string>
+
+#include "recpile/status.h"
+
+namespace recpile {
+
+// Loads FBGEMM's operator libraries from `dir`, or, if it is empty, from the `fbgemm_gpu` folder beside the `torch` folder
+// that holds this process's libtorch. Once a process; later calls give the first one's result. NotFound says where it
+// looked.
+Status LoadFbgemm(const std::string& dir);
+
+}  // namespace recpile

@@ -1,0 +1,197 @@
+// recpile.runtime_cpp._engine: the C++ Engine in Python. numpy arrays in, numpy arrays out; no torch type crosses.
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "recpile/engine.h"
+
+namespace py = pybind11;
+
+namespace recpile {
+namespace {
+
+[[noreturn]] void Throw(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kInvalidArgument:
+      throw py::value_error(status.message());
+    case StatusCode::kNotFound:
+      PyErr_SetString(PyExc_FileNotFoundError, status.message().c_str());
+      throw py::error_already_set();
+    default:
+      throw std::runtime_error(status.message());
+  }
+}
+
+// numpy's own names; it has no bf16, so that one is refused.
+std::optional<DType> FromNumpy(const py::dtype& dtype) {
+  const auto name = dtype.attr("name").cast<std::string>();
+  if (name == "float32") return DType::kFp32;
+  if (name == "float64") return DType::kFp64;
+  if (name == "float16") return DType::kFp16;
+  return DTypeFromName(name);
+}
+
+py::dtype ToNumpy(DType dtype) {
+  switch (dtype) {
+    case DType::kFp16:
+      return py::dtype("float16");
+    case DType::kFp32:
+      return py::dtype("float32");
+    case DType::kFp64:
+      return py::dtype("float64");
+    case DType::kBf16:
+      return py::dtype("uint16");  // the bits
+    default:
+      return py::dtype(std::string(DTypeName(dtype)));
+  }
+}
+
+InferRequest ToRequest(const py::dict& inputs) {
+  InferRequest request;
+  for (const auto& [name, value] : inputs) {
+    Tensor tensor;
+    tensor.name = py::cast<std::string>(name);
+    const auto array = py::array::ensure(value, py::array::c_style);
+    const auto dtype = array ? FromNumpy(array.dtype()) : std::nullopt;
+    if (!dtype) throw py::type_error("input '" + tensor.name + "' is not an array of a known type");
+    tensor.dtype = *dtype;
+    tensor.shape.assign(array.shape(), array.shape() + array.ndim());
+    tensor.data = {static_cast<const std::byte*>(array.data()), static_cast<size_t>(array.nbytes())};
+    // The engine lets go of inputs on threads of its own, where the array may only be released under the GIL.
+    tensor.owner = std::shared_ptr<const void>(array.data(), [kept = new py::array(array)](const void*) {
+      const py::gil_scoped_acquire gil;
+      delete kept;
+    });
+    request.inputs.push_back(std::move(tensor));
+  }
+  return request;
+}
+
+py::dict ToDict(const std::vector<Tensor>& outputs) {
+  py::dict answer;
+  for (const Tensor& tensor : outputs) {
+    // A view: `keep` holds the batch's memory until the last array over it is gone.
+    auto* keep = new std::shared_ptr<const void>(tensor.owner);
+    py::capsule owner(keep, [](void* kept) { delete static_cast<std::shared_ptr<const void>*>(kept); });
+    answer[py::str(tensor.name)] = py::array(ToNumpy(tensor.dtype), tensor.shape, tensor.data.data(), owner);
+  }
+  return answer;
+}
+
+py::dict Infer(Engine& engine, const py::dict& inputs) {
+  InferRequest request = ToRequest(inputs);
+  InferResult result = [&] {
+    const py::gil_scoped_release release;
+    return engine.Infer(std::move(request));
+  }();
+  if (!result.ok()) Throw(result.status());
+  return ToDict(result.value());
+}
+
+// A concurrent.futures.Future, so that one Python thread can have many requests under way.
+py::object Submit(Engine& engine, const py::dict& inputs) {
+  py::object future = py::module_::import("concurrent.futures").attr("Future")();
+  auto* shared = new py::object(future);
+  const auto done = [shared](InferResult result) {
+    const py::gil_scoped_acquire gil;
+    const std::unique_ptr<py::object> kept(shared);
+    try {
+      if (result.ok()) {
+        kept->attr("set_result")(ToDict(result.value()));
+      } else {
+        const char* type = result.status().code() == StatusCode::kInvalidArgument ? "ValueError" : "RuntimeError";
+        kept->attr("set_exception")(py::module_::import("builtins").attr(type)(result.status().message()));
+      }
+    } catch (py::error_already_set& error) {
+      error.discard_as_unraisable("recpile.Engine.submit");  // cancelled: nobody waits for the answer
+    }
+  };
+  InferRequest request = ToRequest(inputs);
+  const Status status = [&] {
+    const py::gil_scoped_release release;
+    return engine.Submit(std::move(request), done);
+  }();
+  if (!status.ok()) {
+    delete shared;
+    Throw(status);
+  }
+  return future;
+}
+
+std::unique_ptr<Engine> Load(const std::string& path, int instances, int64_t max_batch_size,
+                             int64_t max_queue_delay_microseconds, int64_t max_queue_size, bool verify_checksums) {
+  EngineOptions options;
+  options.instances = instances;
+  options.max_batch_size = max_batch_size;
+  options.max_queue_delay_microseconds = max_queue_delay_microseconds;
+  options.max_queue_size = max_queue_size;
+  options.verify_checksums = verify_checksums;
+  Result<std::unique_ptr<Engine>> engine = [&] {
+    const py::gil_scoped_release release;
+    return Engine::Load(path, options);
+  }();
+  if (!engine.ok()) Throw(engine.status());
+  return std::move(engine).value();
+}
+
+void Stop(Engine& engine) {
+  // The instances may need the GIL for a last callback.
+  const py::gil_scoped_release release;
+  engine.Stop();
+}
+
+py::dict Stats(const Engine& engine) {
+  const EngineStats stats = engine.stats();
+  py::dict answer;
+  answer["requests_ok"] = stats.requests_ok;
+  answer["requests_failed"] = stats.requests_failed;
+  answer["requests_rejected"] = stats.requests_rejected;
+  answer["samples"] = stats.samples;
+  answer["batches"] = stats.batches;
+  answer["queued"] = stats.queued;
+  answer["queue_ns"] = stats.queue_ns;
+  answer["compute_ns"] = stats.compute_ns;
+  return answer;
+}
+
+// The destructor joins threads that may wait for the GIL.
+struct Unloader {
+  void operator()(Engine* engine) const {
+    if (PyGILState_Check()) {
+      const py::gil_scoped_release release;
+      delete engine;
+    } else {
+      delete engine;
+    }
+  }
+};
+
+}  // namespace
+}  // namespace recpile
+
+PYBIND11_MODULE(_engine, module) {
+  using namespace recpile;
+  module.doc() = "The recpile C++ engine.";
+  py::class_<Engine, std::unique_ptr<Engine, Unloader>>(module, "Engine",
+                                                        "One loaded artifact, its worker threads and its queue.")
+      .def(py::init([](const std::string& path, int instances, int64_t max_batch_size, int64_t max_queue_delay_microseconds,
+                       int64_t max_queue_size, bool verify_checksums) {
+             return std::unique_ptr<Engine, Unloader>(
+                 Load(path, instances, max_batch_size, max_queue_delay_microseconds, max_queue_size, verify_checksums).release());
+           }),
+           py::arg("path"), py::kw_only(), py::arg("instances") = 0, py::arg("max_batch_size") = 1024,
+           py::arg("max_queue_delay_microseconds") = 0, py::arg("max_queue_size") = 4096,
+           py::arg("verify_checksums") = true)
+      .def("infer", &Infer, py::arg("inputs"), "Answers one request: name -> array in, name -> array out. Blocks.")
+      .def("submit", &Submit, py::arg("inputs"), "Queues one request; returns a concurrent.futures.Future.")
+      .def("stats", &Stats, "Counters since load.")
+      .def("stop", &Stop, "Refuses new requests, answers every accepted one.")
+      .def_property_readonly("name", [](const Engine& engine) { return engine.model().name; })
+      .def_property_readonly("version", [](const Engine& engine) { return engine.model().version; })
+      .def_property_readonly("instances", [](const Engine& engine) { return engine.options().instances; });
+}
