@@ -21,8 +21,8 @@ class SplitStages(Pass):
     """Every lookup becomes an embedding stage; what must run before a lookup, and the rest, become compiled stages.
 
     before:  one graph: relu(linear(dense)); packed_embedding_bags([item], [sparse.values], …); cat; linear; sigmoid
-    after:   stage embedding: (item, sparse.values, sparse.lengths) -> embedding/packed_embedding_bags
-             stage dense:     (dense, embedding/packed_embedding_bags) -> dense/sigmoid
+    after:   stage embedding: (item, sparse.values, sparse.lengths) -> embedding/pooled
+             stage dense:     (dense, embedding/pooled) -> dense/sigmoid
 
     A dense operator runs as late as it may: only what a lookup needs goes in front of it.
     """
@@ -60,7 +60,9 @@ class _Cut:
         self.part_of = {node: part for part in self.parts for node in part.nodes}
 
     def value_name(self, node: Node) -> str:
-        return self.inputs.get(node) or f"{self.part_of[node].name}/{node.name}"
+        if node in self.inputs:
+            return self.inputs[node]
+        return f"{self.part_of[node].name}/{'pooled' if node.target in LOOKUPS else node.name}"
 
     def stages(self) -> tuple[Stage, ...]:
         return tuple(self._embedding(part) if part.kind == "embedding" else self._compiled(part) for part in self.parts)

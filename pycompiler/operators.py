@@ -68,8 +68,8 @@ def packed_embedding_bags(
 ) -> Tensor:
     """embedding_bags on packed tables: uint8 [rows_t, row_bytes_t] in FBGEMM's row format (packing.py).
 
-    dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. Ids must be in range: this is the
-    kernel itself, which trusts them; the runtimes check first. Returns fp32 [B, sum of dim over features].
+    dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. IndexError for an id outside its table:
+    the kernel itself would read past it. Returns fp32 [B, sum of dim over features].
     """
     pooled = []
     for bag in _bags(values, lengths, weights, feature_source, feature_row):
@@ -102,6 +102,10 @@ def _bags(values, lengths, weights, feature_source, feature_row):
 
 
 def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int) -> Tensor:
+    outside = (bag.ids < 0) | (bag.ids >= table.shape[0])
+    if bool(outside.any()):
+        raise IndexError(f"id {int(bag.ids[outside][0])} is outside a table of {table.shape[0]} rows")
+
     import fbgemm_gpu  # noqa: F401  # registers torch.ops.fbgemm; imported late, it takes a second
 
     host = 3  # FBGEMM's PlacementType.HOST

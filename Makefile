@@ -1,0 +1,57 @@
+# `make demo` and `make test` set everything up first; what is done is not done again.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+JOBS ?= 2
+DEMO_ARGS ?=
+
+CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 2>/dev/null)
+BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
+
+.PHONY: help setup demo test test-fast check format bench clean
+
+help:
+	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
+	@echo "make test    all tests, C++ and Python"
+	@echo "make check   format, lint and types"
+	@echo "make format  apply the formatters"
+	@echo "make bench   benchmarks"
+
+setup: $(VENV)/.built
+
+$(VENV)/.packages: pyproject.toml scripts/setup_system.sh scripts/setup_python.sh
+	scripts/setup_system.sh
+	scripts/setup_python.sh "$(PYTHON)" "$(VENV)"
+	touch $@
+
+# An editable install: Python runs from the source, the extension and the server are built (incrementally, in build/).
+$(VENV)/.built: $(VENV)/.packages $(BUILD_INPUTS)
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+	  -C cmake.define.RECPILE_TESTS=ON --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/python -m recpile.models.demo $(DEMO_ARGS)
+
+test: setup
+	scripts/test.sh "$(VENV)"
+
+# What a developer runs between edits.
+test-fast: setup
+	scripts/test.sh "$(VENV)" -m "not slow"
+
+check: $(VENV)/.packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+
+format: $(VENV)/.packages
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CPP_FILES)
+
+clean:
+	rm -rf build demo-out $(VENV)/.built

@@ -1,0 +1,106 @@
+"""`recpile export`: a trained checkpoint becomes one artifact."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from recpile.passes.cast_dense import DENSE_DTYPES
+from recpile.passes.quantize_tables import TablePrecision
+from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
+from recpile.pycompiler.cli.summary import print_summary
+from recpile.pycompiler.compile import CompileOptions, compile_model
+from recpile.pycompiler.packing import TABLE_DTYPES
+from recpile.pycompiler.program import Note
+from recpile.pycompiler.quality import EvalData
+
+_EXAMPLE = """\
+example:
+  recpile export recpile.models.dlrm --checkpoint demo-out/checkpoint.pt --output dlrm.pt2 \\
+    --embedding-dtype int8 --embedding-dtype 'user*=fp16' --dense-dtype bf16
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="compile a trained checkpoint into one artifact",
+        description=__doc__,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("entry", metavar="ENTRY", help=ENTRY_HELP)
+    parser.add_argument("--checkpoint", "-c", required=True, metavar="FILE", help="torch.save(model.state_dict()) of the trained model")
+    parser.add_argument("--output", "-o", required=True, metavar="FILE", help="where to write the artifact, e.g. dlrm.pt2")
+    parser.add_argument(
+        "--embedding-dtype",
+        action="append",
+        default=[],
+        metavar="TYPE | TABLE=TYPE",
+        help=f"{', '.join(TABLE_DTYPES)} for all tables (default fp32), or for those whose name matches a glob; repeatable",
+    )
+    parser.add_argument("--dense-dtype", default="fp32", choices=DENSE_DTYPES, help="of the dense layers (default fp32)")
+    parser.add_argument("--name", metavar="NAME", help="of the model when served (default: the output's file name)")
+    parser.add_argument("--model-version", default="1", metavar="V", help="of the model when served (default 1)")
+    parser.add_argument(
+        "--eval-data", metavar="FILE", help=".npz of flat inputs and 'labels': AUC and NE go into the manifest"
+    )
+    parser.add_argument("--explain", action="store_true", help="print what each pass did, and what it declined and why")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    output = Path(options.output)
+    if output.suffix != ".pt2":
+        raise ValueError(f"--output: got '{output}'; use a file name that ends in .pt2")
+    chosen = CompileOptions(
+        name=options.name or output.stem,
+        version=options.model_version,
+        tables=TablePrecision.parse(options.embedding_dtype),
+        dense_dtype=options.dense_dtype,
+        eval_data=EvalData.load(options.eval_data) if options.eval_data else None,
+    )
+    console = Console(highlight=False, markup=False)
+    steps = _Steps(console)
+    with console.status("load the model") as status:
+        steps.begin("load the model")
+        model, schema = load_model(options.entry, options.checkpoint)
+
+        def progress(step: str) -> None:
+            steps.begin(step)
+            status.update(step)
+
+        compiled = compile_model(model, schema, output, chosen, progress)
+    steps.end()
+    if options.explain:
+        _explain(console, compiled.program.log)
+    print_summary(console, Artifact(output, verify_checksums=False), Path(options.checkpoint).stat().st_size)
+    console.print(f"largest difference from eager on random inputs: {compiled.parity.max:.3g} (mean {compiled.parity.mean:.3g})")
+    return 0
+
+
+class _Steps:
+    """A line a step when it ends, with its seconds; the step that runs is the console's status."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.step = ""
+        self.began = 0.0
+
+    def begin(self, step: str) -> None:
+        self.end()
+        self.step, self.began = step, time.monotonic()
+
+    def end(self) -> None:
+        if self.step:
+            self.console.print(f"{time.monotonic() - self.began:6.1f} s  {self.step}")
+        self.step = ""
+
+
+def _explain(console: Console, log: tuple[Note, ...]) -> None:
+    for note in log:
+        console.print(f"{note.pass_name} {'did' if note.did else 'declined'} {note.subject}: {note.reason}", soft_wrap=True)

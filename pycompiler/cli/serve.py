@@ -1,0 +1,32 @@
+"""`recpile serve`: runs the C++ server. Everything after the command is recpile-server's own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "serve", help="serve an artifact with the C++ server", description=__doc__, add_help=False, prefix_chars="\0"
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replaces this process, so that signals reach the server itself."""
+    binary = server_binary()
+    os.execv(binary, [str(binary), *options.arguments])
+
+
+def server_binary() -> Path:
+    """Beside this Python, where the wheel puts it; else on the PATH."""
+    beside = Path(sys.executable).parent / "recpile-server"
+    found = beside if beside.is_file() else shutil.which("recpile-server")
+    if found is None:
+        raise FileNotFoundError("recpile-server is not installed; build recpile with CMake option RECPILE_HTTP=ON")
+    return Path(found)
