@@ -21,7 +21,8 @@ from recpile.pycompiler.schema import InputSchema
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What the user chose. `eval_data`, if given, puts AUC and normalized entropy before and after into the manifest."""
+    """What the user chose. With `eval_data`, AUC and normalized entropy before and after go into the manifest, and the
+    artifact is checked on these rows; without, on random ones."""
 
     name: str
     version: str = "1"
@@ -80,6 +81,6 @@ def compile_model(
         lowered,
         options.version,
         quality,
-        check=lambda written: check_artifact(written, model, program),
+        check=lambda written: check_artifact(written, model, program, options.eval_data),
     )
     return Compiled(Path(path), program, quality, parity)
