@@ -25,8 +25,8 @@ class PassResult:
 class Pass(ABC):
     """Program -> Program: one class in one file, its docstring showing before -> after.
 
-    A pass never edits the program it is given; running it on its own result changes nothing. What it did, and each match
-    that it declined with the reason, goes into the program's log.
+    A pass never edits the program it is given; running it on its own result changes nothing. What it did, and each
+    match that it declined with the reason, goes into the program's log.
     """
 
     @property

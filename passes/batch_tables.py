@@ -26,7 +26,10 @@ class BatchTables(Pass):
     def run(self, program: Program) -> PassResult:
         module = editable(program.graph)
         notes = [
-            self.declined(node.name, f"{node.target} on '{node.args[0]}' stays in its dense stage: only TorchRec collections are batched")
+            self.declined(
+                node.name,
+                f"{node.target} on '{node.args[0]}' stays in its dense stage: only TorchRec collections are batched",
+            )
             for node in module.graph.nodes
             if node.target in _PLAIN
         ]

@@ -71,7 +71,8 @@ def _cast(stage: Stage) -> tuple[Stage, int]:
             _cast_inputs(module, node, lowered)
     module.graph.lint()
     module.recompile()
-    (inputs, _) = stage.graph.example_inputs
+    assert stage.graph.example_inputs is not None
+    inputs, _ = stage.graph.example_inputs
     drop_unused_weights(module)
     dynamic = [dynamic_axes(node) for node in module.graph.nodes if node.op == "placeholder"]
     graph = export_graph(module, inputs, tuple(dynamic))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch.export import ExportedProgram
 
@@ -23,7 +25,7 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _values(graph: ExportedProgram, names: tuple[str, ...]) -> list[torch.Tensor]:
+def _values(graph: ExportedProgram, names: Collection[object]) -> list[torch.Tensor]:
     by_name = {node.name: node for node in graph.graph.nodes}
     return [by_name[name].meta["val"] for name in names]
 
@@ -56,7 +58,11 @@ def _verify_tables(program: Program) -> None:
         got = list(weights[fqn].shape)
         _require(got == [table.rows, columns], f"table '{table.name}' holds {got}; expected {[table.rows, columns]}")
     signature = program.graph.graph_signature
-    fqns = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    fqns = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
     order = list(program.tables)
     packed = {table.packed for table in program.tables.values()}
     for node in program.graph.graph.nodes:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
+
 from recpile.passes.base import Pass, PassResult
 from recpile.passes.graph import (
     EMBEDDING_BAGS,
@@ -41,7 +42,9 @@ class TablePrecision:
         """From the command line: "int8" sets the default, "user*=fp16" adds a rule."""
         defaults = [text for text in texts if "=" not in text]
         if len(defaults) > 1:
-            raise ValueError(f"embedding dtype: got {len(defaults)} defaults ({', '.join(defaults)}); give one, or TABLE=TYPE")
+            raise ValueError(
+                f"embedding dtype: got {len(defaults)} defaults ({', '.join(defaults)}); give one, or TABLE=TYPE"
+            )
         rules = [(glob, dtype) for glob, _, dtype in (text.rpartition("=") for text in texts if "=" in text)]
         return TablePrecision(defaults[0] if defaults else "fp32", tuple(rules))
 
@@ -110,4 +113,3 @@ def _error(weight: Tensor, packed: Tensor, dtype: str, dim: int) -> TableError:
         total += float(difference.sum(dtype=torch.float64))
         largest = max(largest, float(difference.max()))
     return TableError(mean=total / max(1, weight.numel()), max=largest)
-

@@ -206,4 +206,3 @@ def _axis_name(size: int | torch.SymInt, axes: dict[sympy.Expr, sympy.Symbol]) -
 
 def _identifier(fqn: str) -> str:
     return fqn.replace(".", "_")
-

@@ -23,7 +23,7 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     CaptureError names what torch.export could not take, or a batch size that got baked in.
     """
     check_forward(model, schema)
-    # A copy of the modules that shares their weights: swapping must not change the caller's model, and tables are large.
+    # A copy of the modules that shares their weights: swapping must not change the caller's model; tables are large.
     weights = {id(one): one for one in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, memo=weights).eval()
     tables = swap_embedding_modules(model)
@@ -51,7 +51,8 @@ def build_inputs(schema: InputSchema, flat: Mapping[str, Tensor]) -> dict[str, A
             inputs[one.name] = flat[one.name]
             continue
         values, lengths, weights = (flat.get(f"{one.name}.{part}") for part in ("values", "lengths", "weights"))
-        assert values is not None and lengths is not None
+        assert values is not None
+        assert lengths is not None
         if isinstance(one, Jagged):
             inputs[one.name] = JaggedTensor(values=values, lengths=lengths, weights=weights)
         else:
@@ -90,7 +91,9 @@ def example_inputs(schema: InputSchema) -> dict[str, Tensor]:
 
 def export_flat(module: nn.Module, schema: InputSchema) -> ExportedProgram:
     """Exports a module over the flat tensors of `schema` (one dict), every named axis dynamic."""
-    dynamic = {t.name: {i: Dim.DYNAMIC for i, size in enumerate(t.shape) if isinstance(size, str)} for t in schema.tensors()}
+    dynamic = {
+        t.name: {i: Dim.DYNAMIC for i, size in enumerate(t.shape) if isinstance(size, str)} for t in schema.tensors()
+    }
     return export_graph(module, (example_inputs(schema),), (dynamic,))
 
 
@@ -104,8 +107,8 @@ def export_graph(module: nn.Module, args: tuple, dynamic_shapes: tuple) -> Expor
     except Exception as error:
         raise CaptureError(
             f"torch.export could not capture the model: {str(error).strip()}\n"
-            "Python control flow on tensor values and sizes fixed in the code (such as a batch size in a reshape) are the "
-            "usual reasons: use torch.where, and -1 for the batch."
+            "Python control flow on tensor values, and sizes fixed in the code (such as a batch size in a reshape), "
+            "are the usual reasons: use torch.where, and -1 for the batch."
         ) from error
 
 
@@ -123,4 +126,3 @@ def check_forward(model: nn.Module, schema: InputSchema) -> None:
             f"the schema's inputs {sorted(names)} do not fit {type(model).__name__}.forward({', '.join(parameters)}): "
             + "; ".join([f"unknown {unknown}"] * bool(unknown) + [f"absent {absent}"] * bool(absent))
         )
-

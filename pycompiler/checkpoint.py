@@ -25,7 +25,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch.load raises a dozen types, from RuntimeError to UnpicklingError
         raise CheckpointError(
-            f"{path} is not a readable checkpoint: {_first_line(error)}; write it with torch.save(model.state_dict(), path)"
+            f"{path} is not a readable checkpoint: {_first_line(error)}; "
+            "write it with torch.save(model.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         held = sorted(state)[:5] if isinstance(state, Mapping) else type(state).__name__

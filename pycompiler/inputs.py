@@ -30,8 +30,12 @@ def check_inputs(manifest: dict, inputs: Mapping[str, Tensor | np.ndarray]) -> t
             raise InputError(f"input '{name}' is missing; the model's inputs are {', '.join(known)}")
         value = torch.as_tensor(inputs[name])
         if DTYPE_NAMES.get(value.dtype) != tensor["dtype"]:
-            raise InputError(f"input '{name}' is {DTYPE_NAMES.get(value.dtype, value.dtype)}; expected {tensor['dtype']}")
-        fits = len(shape) == value.ndim and all(isinstance(s, str) or s == got for s, got in zip(shape, value.shape, strict=True))
+            raise InputError(
+                f"input '{name}' is {DTYPE_NAMES.get(value.dtype, value.dtype)}; expected {tensor['dtype']}"
+            )
+        fits = len(shape) == value.ndim and all(
+            isinstance(s, str) or s == got for s, got in zip(shape, value.shape, strict=True)
+        )
         if not fits:
             raise InputError(f"input '{name}' has shape {list(value.shape)}; expected {_shown(shape)}")
         if CANDIDATE in shape:
@@ -74,15 +78,24 @@ def random_inputs(manifest: dict, candidates: int, seed: int = 0, longest_bag: i
             (tensor,) = one["tensors"]
             sizes = [candidates if size == CANDIDATE else size for size in tensor["shape"]]
             dtype = DTYPES[tensor["dtype"]]
-            draw = torch.randn(sizes, generator=make) if dtype.is_floating_point else torch.randint(0, 2, sizes, generator=make)
+            draw = (
+                torch.randn(sizes, generator=make)
+                if dtype.is_floating_point
+                else torch.randint(0, 2, sizes, generator=make)
+            )
             flat[one["name"]] = draw.to(dtype)
             continue
         values, lengths, *weights = one["tensors"]
         rows = len(one.get("keys", [one["name"]]))
         bags = torch.randint(0, longest_bag + 1, (rows, candidates), generator=make)
-        ids = [torch.randint(0, limits.get((one["name"], r), 2), (int(bags[r].sum()),), generator=make) for r in range(rows)]
+        ids = [
+            torch.randint(0, limits.get((one["name"], r), 2), (int(bags[r].sum()),), generator=make)
+            for r in range(rows)
+        ]
         flat[values["name"]] = torch.cat(ids).to(DTYPES[values["dtype"]])
-        flat[lengths["name"]] = bags.reshape(candidates if one["kind"] == "jagged" else bags.shape).to(DTYPES[lengths["dtype"]])
+        flat[lengths["name"]] = bags.reshape(candidates if one["kind"] == "jagged" else bags.shape).to(
+            DTYPES[lengths["dtype"]]
+        )
         for tensor in weights:
             flat[tensor["name"]] = torch.rand(int(bags.sum()), generator=make)
     return flat
@@ -92,13 +105,17 @@ def _check_jagged(name: str, flat: Mapping[str, Tensor]) -> None:
     lengths, values = flat[f"{name}.lengths"], flat[f"{name}.values"]
     if bool((lengths < 0).any()):
         at = int((lengths.reshape(-1) < 0).nonzero()[0])
-        raise InputError(f"input '{name}.lengths' has {int(lengths.reshape(-1)[at])} at index {at}; lengths are 0 or more")
+        raise InputError(
+            f"input '{name}.lengths' has {int(lengths.reshape(-1)[at])} at index {at}; lengths are 0 or more"
+        )
     total = int(lengths.sum())
     if total != len(values):
         raise InputError(f"input '{name}.lengths' sums to {total}, but '{name}.values' has {len(values)} ids")
     weights = flat.get(f"{name}.weights")
     if weights is not None and len(weights) != len(values):
-        raise InputError(f"input '{name}.weights' has {len(weights)} weights, but '{name}.values' has {len(values)} ids")
+        raise InputError(
+            f"input '{name}.weights' has {len(weights)} weights, but '{name}.values' has {len(values)} ids"
+        )
 
 
 def _check_ids(manifest: dict, flat: Mapping[str, Tensor], name: str, row: int, table: dict) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any
@@ -31,12 +30,13 @@ class LoweredStage:
 def lower(stage: Stage) -> LoweredStage:
     """Compiles for this machine's CPU. Needs a C++ compiler. The result is valid for the torch that made it."""
     assert stage.kind == "compiled", stage.kind
+    assert stage.graph.example_inputs is not None
     inputs, _ = stage.graph.example_inputs
     options = {
         "aot_inductor.package": True,
         # One thread a batch: the runtime runs batches side by side, and a thread count baked in would oversubscribe.
         "cpp.threads": 1,
-        # Packs bf16 weights for AMX. fp32 weights stay as they are: packing gains nothing there and costs small batches.
+        # Packs bf16 weights for AMX. fp32 weights stay as they are: docs/decisions/0004-fp32-layers-are-not-frozen.md.
         "freezing": stage.precision == "bf16",
     }
     said = io.StringIO()
@@ -46,8 +46,10 @@ def lower(stage: Stage) -> LoweredStage:
             files = torch._inductor.aot_compile(editable(stage.graph), inputs, options=options)
     except Exception as error:
         detail = str(error).strip() or type(error).__name__
-        raise LowerError(f"AOTInductor could not compile stage '{stage.name}': {detail}\n{said.getvalue()}".rstrip()) from error
-    assert isinstance(files, Sequence) and not isinstance(files, str)
+        raise LowerError(
+            f"AOTInductor could not compile stage '{stage.name}': {detail}\n{said.getvalue()}".rstrip()
+        ) from error
+    assert isinstance(files, list)
     return LoweredStage(stage.name, tuple(files))
 
 

@@ -33,15 +33,20 @@ def embedding_bags(
     """Pools the rows of every feature's bags; the features' results lie side by side.
 
     tables: fp32 [rows_t, dim_t] each. values: ids [nnz_s] each, lengths [F_s, B] each, weights fp32 [nnz_s] each or no
-    weights at all. feature_*: a feature f takes row feature_row[f] of source feature_source[f], and looks it up in table
-    feature_table[f]. pooling: an index into POOLINGS. Returns fp32 [B, sum of dim over features].
+    weights at all. feature_*: a feature f takes row feature_row[f] of source feature_source[f], and looks it up in
+    table feature_table[f]. pooling: an index into POOLINGS. Returns fp32 [B, sum of dim over features].
     """
     pooled = []
     for bag in _bags(values, lengths, weights, feature_source, feature_row):
         table = tables[feature_table[len(pooled)]]
         pooled.append(
             F.embedding_bag(
-                bag.ids, table, bag.offsets, mode=POOLINGS[pooling], per_sample_weights=bag.weights, include_last_offset=True
+                bag.ids,
+                table,
+                bag.offsets,
+                mode=POOLINGS[pooling],
+                per_sample_weights=bag.weights,
+                include_last_offset=True,
             )
         )
     return torch.cat(pooled, dim=1)
@@ -68,8 +73,8 @@ def packed_embedding_bags(
 ) -> Tensor:
     """embedding_bags on packed tables: uint8 [rows_t, row_bytes_t] in FBGEMM's row format (packing.py).
 
-    dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. IndexError for an id outside its table:
-    the kernel itself would read past it. Returns fp32 [B, sum of dim over features].
+    dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. IndexError for an id outside its
+    table: the kernel itself would read past it. Returns fp32 [B, sum of dim over features].
     """
     pooled = []
     for bag in _bags(values, lengths, weights, feature_source, feature_row):

@@ -1,8 +1,8 @@
 """Table rows in FBGEMM's inference format, one function a direction.
 
-A packed table is uint8 [rows, row_bytes]. fp32 and fp16 rows are the plain elements. An int8 row is a header (scale fp16,
-bias fp16) and one byte an element, value = scale * byte + bias: row-wise asymmetric quantization, round to nearest
-(Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", arXiv:1911.02079, section 2).
+A packed table is uint8 [rows, row_bytes]. fp32 and fp16 rows are the plain elements. An int8 row is a header (scale
+fp16, bias fp16) and one byte an element, value = scale * byte + bias: row-wise asymmetric quantization, round to
+nearest (Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", arXiv:1911.02079, section 2).
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ class EvalData:
             held = {name: arrays[name] for name in arrays.files}
         if "labels" not in held:
             raise ValueError(f"{path} has arrays {', '.join(held)}; it needs one called 'labels'")
-        return EvalData(Path(path).name, {name: value for name, value in held.items() if name != "labels"}, held["labels"])
+        return EvalData(
+            Path(path).name, {name: value for name, value in held.items() if name != "labels"}, held["labels"]
+        )
 
     def batches(self, schema: InputSchema, rows: int = _ROWS_AT_ONCE) -> Iterator[dict[str, Tensor]]:
         for start in range(0, len(self.labels), rows):
@@ -93,7 +95,9 @@ def run_stages(program: Program, flat: Mapping[str, Tensor]) -> tuple[Tensor, ..
     with torch.no_grad():
         for stage in program.stages:
             used = list(dict.fromkeys(f.table for f in stage.lookup.features)) if stage.lookup else []
-            given = stage.graph.module(check_guards=False)(*(tables[t] for t in used), *(values[name] for name in stage.inputs))
+            given = stage.graph.module(check_guards=False)(
+                *(tables[t] for t in used), *(values[name] for name in stage.inputs)
+            )
             values.update({spec.name: value for spec, value in zip(stage.outputs, given, strict=True)})
     return tuple(values[name] for name in program.outputs)
 
@@ -115,11 +119,20 @@ def measure_quality(model: nn.Module, program: Program, data: EvalData | None) -
     scores = {"eager": torch.cat(before), "artifact": torch.cat(after)}
     labels = np.asarray(data.labels)
     measured = {
-        name: {"auc": auc(labels, one.float().numpy()), "normalized_entropy": normalized_entropy(labels, one.float().numpy())}
+        name: {
+            "auc": auc(labels, one.float().numpy()),
+            "normalized_entropy": normalized_entropy(labels, one.float().numpy()),
+        }
         for name, one in scores.items()
     }
     parity = compare([scores["eager"]], [scores["artifact"]])
-    return {"data": data.name, "samples": len(labels), **measured, "max_difference": parity.max, "mean_difference": parity.mean}
+    return {
+        "data": data.name,
+        "samples": len(labels),
+        **measured,
+        "max_difference": parity.max,
+        "mean_difference": parity.mean,
+    }
 
 
 def _check_batches(manifest: dict, schema: InputSchema, data: EvalData | None) -> Iterator[dict[str, Tensor]]:
@@ -132,7 +145,7 @@ def _check_batches(manifest: dict, schema: InputSchema, data: EvalData | None) -
 
 
 def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalData | None) -> Parity:
-    """Runs the written artifact beside the model, on rows of `data` or else on random inputs, in batches of several sizes.
+    """Runs the written artifact beside the model, on rows of `data` or else on random inputs, in several batch sizes.
 
     ParityError if fp32 answers differ beyond FP32_TOLERANCE, or if the model cannot run on random ids.
     """
@@ -147,15 +160,17 @@ def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalDat
             if data is not None:
                 raise
             raise ParityError(
-                f"the artifact could not be checked on random inputs: {error}. If the model computes ids from its inputs, give "
-                "labelled rows of your own (--eval-data)"
+                f"the artifact could not be checked on random inputs: {error}. If the model computes ids from its "
+                "inputs, give labelled rows of your own (--eval-data)"
             ) from error
         got += [answers[name] for name in names]
     parity = compare(wanted, got)
-    exact = all(t.dtype == "fp32" for t in program.tables.values()) and all(s.precision == "fp32" for s in program.stages)
+    exact = all(t.dtype == "fp32" for t in program.tables.values()) and all(
+        s.precision == "fp32" for s in program.stages
+    )
     if exact and not parity.max <= FP32_TOLERANCE:
         raise ParityError(
-            f"the fp32 artifact differs from the model by {parity.max:.3g} (at most {FP32_TOLERANCE:g} expected), so it was "
-            "not written; a model that draws random numbers, or that is not in eval mode, does that"
+            f"the fp32 artifact differs from the model by {parity.max:.3g} (at most {FP32_TOLERANCE:g} expected), so "
+            "it was not written; a model that draws random numbers, or that is not in eval mode, does that"
         )
     return parity

@@ -58,7 +58,9 @@ class Dense:
         _check_name(self.name)
         object.__setattr__(self, "shape", tuple(self.shape))
         if any(not isinstance(size, int) or size < 1 for size in self.shape):
-            raise SchemaError(f"Dense '{self.name}': got shape {self.shape}; use positive sizes of one row, without the batch")
+            raise SchemaError(
+                f"Dense '{self.name}': got shape {self.shape}; use positive sizes of one row, without the batch"
+            )
         if self.dtype not in DTYPE_NAMES:
             raise SchemaError(f"Dense '{self.name}': got dtype {self.dtype}; use one of {', '.join(DTYPES)}")
 
@@ -88,7 +90,7 @@ class KeyedJagged:
     """TorchRec's KJT: `F` keys, `values` [nnz] key by key, `lengths` feature-major [F, B], optional `weights` [nnz]."""
 
     name: str
-    keys: tuple[str, ...]
+    keys: Sequence[str]
     dtype: torch.dtype = torch.int64
     lengths_dtype: torch.dtype = torch.int64
     weighted: bool = False
@@ -97,7 +99,9 @@ class KeyedJagged:
         _check_name(self.name)
         _check_id_dtypes(self.name, self.dtype, self.lengths_dtype)
         if isinstance(self.keys, str) or not self.keys:
-            raise SchemaError(f"KeyedJagged '{self.name}': got keys {self.keys!r}; use a sequence of one or more feature names")
+            raise SchemaError(
+                f"KeyedJagged '{self.name}': got keys {self.keys!r}; use a sequence of one or more feature names"
+            )
         object.__setattr__(self, "keys", tuple(self.keys))
         repeated = sorted({key for key in self.keys if self.keys.count(key) > 1})
         if repeated:

@@ -45,7 +45,9 @@ class TableBatchedBags(nn.Module):
     def _check(self, config) -> None:
         where = f"EmbeddingBagCollection '{self.path}', table '{config.name}'"
         if config.data_type != DataType.FP32:
-            raise CaptureError(f"{where}: got data type {config.data_type}; export from fp32 weights (--embedding-dtype packs them)")
+            raise CaptureError(
+                f"{where}: got data type {config.data_type}; export from fp32 weights (--embedding-dtype packs them)"
+            )
         if config.pooling == PoolingType.MEAN and self.weighted:
             raise CaptureError(f"{where}: mean pooling with weights is not defined by TorchRec; use sum pooling")
 
@@ -61,7 +63,9 @@ class TableBatchedBags(nn.Module):
             wanted = [(key, t) for t, config in enumerate(chosen) for key in config.feature_names]
             absent = [key for key, _ in wanted if key not in keys]
             if absent:
-                raise CaptureError(f"EmbeddingBagCollection '{self.path}' looks up features {absent}; its input has keys {keys}")
+                raise CaptureError(
+                    f"EmbeddingBagCollection '{self.path}' looks up features {absent}; its input has keys {keys}"
+                )
             parts.append(
                 operators.embedding_bags(
                     [self.tables[config.name] for config in chosen],
@@ -97,7 +101,8 @@ def swap_embedding_modules(model: nn.Module) -> dict[str, Table]:
     for path, module in found:
         if isinstance(module, EmbeddingCollection):
             raise CaptureError(
-                f"'{path}' is an EmbeddingCollection (unpooled lookups), which is not supported; use an EmbeddingBagCollection"
+                f"'{path}' is an EmbeddingCollection (unpooled lookups), which is not supported; "
+                "use an EmbeddingBagCollection"
             )
     swapped = [(path, module) for path, module in found if isinstance(module, EmbeddingBagCollection)]
     names = [config.name for _, module in swapped for config in module.embedding_bag_configs()]

@@ -35,10 +35,10 @@ def verify(
     tolerance: float | None = None,
     engine: bool = True,
 ) -> list[Step]:
-    """Runs `inputs` (flat) through eager (if `model` is given), the exported stages, the debug runtime and the C++ engine.
+    """Runs flat `inputs` through eager (if `model` is given), the exported stages, the debug runtime and the engine.
 
-    An fp32 artifact must match eager to 1e-5; a quantized one only if `tolerance` says how far. The engine must match the
-    debug runtime exactly: they run the same kernels on the same batch.
+    An fp32 artifact must match eager to 1e-5; a quantized one only if `tolerance` says how far. The engine must match
+    the debug runtime exactly: they run the same kernels on the same batch.
     """
     names = [output["name"] for output in artifact.manifest["outputs"]]
     steps: list[Step] = []
@@ -49,7 +49,9 @@ def verify(
         steps.append(Step("exported stages", "eager", compare(wanted, exported), tolerance or _allowed(artifact)))
         steps.append(Step("debug runtime", "eager", compare(wanted, debug), tolerance or _allowed(artifact)))
     else:
-        steps.append(Step("debug runtime", "exported stages", compare(exported, debug), tolerance or _allowed(artifact)))
+        steps.append(
+            Step("debug runtime", "exported stages", compare(exported, debug), tolerance or _allowed(artifact))
+        )
     if engine:
         answered = _through_engine(artifact, inputs, names)
         steps.append(Step("C++ engine", "debug runtime", compare(debug, answered), 0.0))

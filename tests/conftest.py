@@ -13,7 +13,7 @@ import pytest
 import zoo
 
 from recpile.passes.quantize_tables import TablePrecision
-from recpile.pycompiler.compile import CompileOptions, Compiled, compile_model
+from recpile.pycompiler.compile import Compiled, CompileOptions, compile_model
 
 Export = Callable[..., Compiled]
 

@@ -12,12 +12,16 @@ from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 from recpile.pycompiler.schema import Dense, InputSchema, Jagged, KeyedJagged
 
 
-def collection(*tables: tuple[str, int, int, list[str]], weighted: bool = False, mean: bool = False) -> EmbeddingBagCollection:
+def collection(
+    *tables: tuple[str, int, int, list[str]], weighted: bool = False, mean: bool = False
+) -> EmbeddingBagCollection:
     """Tables as (name, rows, dim, features), with rows that differ visibly."""
     pooling = PoolingType.MEAN if mean else PoolingType.SUM
     made = EmbeddingBagCollection(
         tables=[
-            EmbeddingBagConfig(name=name, num_embeddings=rows, embedding_dim=dim, feature_names=features, pooling=pooling)
+            EmbeddingBagConfig(
+                name=name, num_embeddings=rows, embedding_dim=dim, feature_names=features, pooling=pooling
+            )
             for name, rows, dim, features in tables
         ],
         is_weighted=weighted,
@@ -40,7 +44,9 @@ class TinyDLRM(nn.Module):
             ("genres", 19, 16, ["genres"]),
             ("city", 7, 16, ["city"]),
         )
-        self.dlrm = DLRM(tables, dense_in_features=4, dense_arch_layer_sizes=[32, 16], over_arch_layer_sizes=[32, 16, 1])
+        self.dlrm = DLRM(
+            tables, dense_in_features=4, dense_arch_layer_sizes=[32, 16], over_arch_layer_sizes=[32, 16, 1]
+        )
 
     def forward(self, dense: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
         return torch.sigmoid(self.dlrm(dense, sparse)).squeeze(1)
@@ -63,8 +69,18 @@ class TwoSources(nn.Module):
 
     def forward(self, dense: Tensor, sparse: KeyedJaggedTensor, other: KeyedJaggedTensor) -> dict[str, Tensor]:
         first = self.a(sparse)
-        parts = [first["f0"], first["f2"], first["f1"], self.b(sparse).values(), self.c(other).values(), self.b(other).values()]
-        return {"score": torch.sigmoid(self.out(torch.cat([*parts, dense], dim=1))).squeeze(1), "user_vector": first["f0"]}
+        parts = [
+            first["f0"],
+            first["f2"],
+            first["f1"],
+            self.b(sparse).values(),
+            self.c(other).values(),
+            self.b(other).values(),
+        ]
+        return {
+            "score": torch.sigmoid(self.out(torch.cat([*parts, dense], dim=1))).squeeze(1),
+            "user_vector": first["f0"],
+        }
 
 
 def two_sources() -> tuple[nn.Module, InputSchema]:

@@ -56,7 +56,9 @@ class Artifact:
             with zipfile.ZipFile(self.path) as archive:
                 infos = archive.infolist()
         except (zipfile.BadZipFile, OSError) as error:
-            raise ArtifactError(f"{self.path} is not a readable archive ({error}): truncated, or not an artifact") from error
+            raise ArtifactError(
+                f"{self.path} is not a readable archive ({error}): truncated, or not an artifact"
+            ) from error
         entries: dict[str, tuple[int, int]] = {}
         for info in infos:
             name = info.filename.partition("/")[2]
@@ -102,5 +104,8 @@ class Artifact:
             offset, size = self._entries[name]
             if size != wanted["bytes"]:
                 raise ArtifactError(f"entry '{name}' has {size} bytes; the manifest says {wanted['bytes']}")
-            if verify_checksums and xxhash.xxh3_128_hexdigest(memoryview(self._map)[offset : offset + size]) != wanted["xxh3"]:
+            if (
+                verify_checksums
+                and xxhash.xxh3_128_hexdigest(memoryview(self._map)[offset : offset + size]) != wanted["xxh3"]
+            ):
                 raise ArtifactError(f"entry '{name}' does not match its checksum: the file was altered or damaged")

@@ -12,12 +12,15 @@ from recpile.pycompiler.artifact.layout import ArtifactError
 
 # What a compiler told to build for "this machine" may put into a stage, as the kernel names it. Other flags (of the
 # page tables, of mitigations) never reach user code, and requiring them would refuse machines for nothing.
-_CODE_FEATURES = frozenset(
-    "sse4_1 sse4_2 popcnt avx avx2 fma f16c bmi1 bmi2 movbe adx gfni vaes vpclmulqdq avx_vnni "
-    "avx512f avx512bw avx512cd avx512dq avx512vl avx512ifma avx512vbmi avx512_vbmi2 avx512_vnni avx512_bitalg "
-    "avx512_vpopcntdq avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16 amx_fp16 "
-    "asimd asimddp fphp asimdhp i8mm bf16 sve sve2 svei8mm svebf16".split()
-)
+# fmt: off
+_CODE_FEATURES = frozenset({
+    "sse4_1", "sse4_2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "adx", "gfni", "vaes",
+    "vpclmulqdq", "avx_vnni", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512ifma", "avx512vbmi",
+    "avx512_vbmi2", "avx512_vnni", "avx512_bitalg", "avx512_vpopcntdq", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_int8", "amx_bf16", "amx_fp16",
+    "asimd", "asimddp", "fphp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "svei8mm", "svebf16",
+})
+# fmt: on
 
 
 def cpu_features() -> frozenset[str]:
@@ -49,14 +52,18 @@ def check(requires: dict) -> None:
                 "export it again with this version, or install that one"
             )
     if requires["arch"] != here["arch"]:
-        raise ArtifactError(f"the artifact was compiled for {requires['arch']}; this machine is {here['arch']}: export it there")
+        raise ArtifactError(
+            f"the artifact was compiled for {requires['arch']}; this machine is {here['arch']}: export it there"
+        )
     lacking = sorted(set(requires["cpu_features"]) - cpu_features())
     if lacking:
-        raise ArtifactError(f"the artifact's code uses CPU features that this machine lacks: {', '.join(lacking)}; export it here")
+        raise ArtifactError(
+            f"the artifact's code uses CPU features that this machine lacks: {', '.join(lacking)}; export it here"
+        )
 
 
 def _minor(text: str) -> str:
-    """"2.13.0+cpu" -> "2.13": what libraries of one minor version share is their binary interface."""
+    """ "2.13.0+cpu" -> "2.13": what libraries of one minor version share is their binary interface."""
     return ".".join(text.split("+")[0].split(".")[:2])
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 import xxhash
 from torch import Tensor
 
@@ -37,7 +38,8 @@ def write_artifact(
 ) -> T:
     """Writes `program` with its lowered stages to `path`; an existing file is replaced.
 
-    `check` sees the whole artifact before it gets its name. What it returns is returned; if it raises, nothing is written.
+    `check` sees the whole artifact before it gets its name. What it returns is returned; if it raises,
+    nothing is written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,12 +70,20 @@ class _Writer(PT2ArchiveWriter):
         super().__init__(path)
         self.files: dict[str, dict] = {}
 
+    def __enter__(self) -> _Writer:
+        return self
+
     def write_bytes(self, name: str, data: bytes) -> None:
         super().write_bytes(name, data)
         self.files[name] = {"bytes": len(data), "xxh3": xxhash.xxh3_128_hexdigest(data)}
 
     def write_tensor(self, name: str, tensor: Tensor) -> None:
-        """The tensor's bytes, without a copy in between."""
-        data = memoryview(tensor.detach().contiguous().numpy()).cast("B")
-        self.archive_file.write_record(name, tensor.contiguous().data_ptr(), data.nbytes)
-        self.files[name] = {"bytes": data.nbytes, "xxh3": xxhash.xxh3_128_hexdigest(data)}
+        """The tensor's bytes, copied only if they are a part of a larger storage."""
+        tensor = tensor.detach().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != tensor.nbytes:
+            storage = tensor.clone().untyped_storage()
+        # pyrefly: ignore [bad-argument-type]  # the stub names the typed storages only
+        self.archive_file.write_record(name, storage, tensor.nbytes)
+        data = tensor.view(-1).view(torch.uint8).numpy().data
+        self.files[name] = {"bytes": tensor.nbytes, "xxh3": xxhash.xxh3_128_hexdigest(data)}

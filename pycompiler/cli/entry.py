@@ -16,7 +16,7 @@ ENTRY_HELP = "Python entry point MODULE[:FUNCTION] that returns (model, InputSch
 
 
 def load_model(entry: str, checkpoint: str | None) -> tuple[nn.Module, InputSchema]:
-    """Builds the model, loads the checkpoint, and puts it in eval mode. ValueError says what is wrong with the entry."""
+    """Builds the model, loads the checkpoint, and puts it in eval mode. ValueError says what is wrong."""
     model, schema = build(entry)
     if checkpoint is not None:
         load_checkpoint(model, read_checkpoint(checkpoint))
@@ -25,7 +25,12 @@ def load_model(entry: str, checkpoint: str | None) -> tuple[nn.Module, InputSche
 
 def build(entry: str) -> tuple[nn.Module, InputSchema]:
     built = _function(entry)()
-    if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], nn.Module) and isinstance(built[1], InputSchema)):
+    if not (
+        isinstance(built, tuple)
+        and len(built) == 2
+        and isinstance(built[0], nn.Module)
+        and isinstance(built[1], InputSchema)
+    ):
         raise ValueError(f"entry point '{entry}' returned {_described(built)}; return (nn.Module, recpile InputSchema)")
     return built
 

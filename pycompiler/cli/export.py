@@ -34,16 +34,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("entry", metavar="ENTRY", help=ENTRY_HELP)
-    parser.add_argument("--checkpoint", "-c", required=True, metavar="FILE", help="torch.save(model.state_dict()) of the trained model")
-    parser.add_argument("--output", "-o", required=True, metavar="FILE", help="where to write the artifact, e.g. dlrm.pt2")
+    parser.add_argument(
+        "--checkpoint", "-c", required=True, metavar="FILE", help="torch.save(model.state_dict()) of the trained model"
+    )
+    parser.add_argument(
+        "--output", "-o", required=True, metavar="FILE", help="where to write the artifact, e.g. dlrm.pt2"
+    )
     parser.add_argument(
         "--embedding-dtype",
         action="append",
         default=[],
         metavar="TYPE | TABLE=TYPE",
-        help=f"{', '.join(TABLE_DTYPES)} for all tables (default fp32), or for those whose name matches a glob; repeatable",
+        help=f"{', '.join(TABLE_DTYPES)} for all tables (default fp32), or for those that match a glob; repeatable",
     )
-    parser.add_argument("--dense-dtype", default="fp32", choices=DENSE_DTYPES, help="of the dense layers (default fp32)")
+    parser.add_argument(
+        "--dense-dtype", default="fp32", choices=DENSE_DTYPES, help="of the dense layers (default fp32)"
+    )
     parser.add_argument("--name", metavar="NAME", help="of the model when served (default: the output's file name)")
     parser.add_argument("--model-version", default="1", metavar="V", help="of the model when served (default 1)")
     parser.add_argument(
@@ -103,4 +109,6 @@ class _Steps:
 
 def _explain(console: Console, log: tuple[Note, ...]) -> None:
     for note in log:
-        console.print(f"{note.pass_name} {'did' if note.did else 'declined'} {note.subject}: {note.reason}", soft_wrap=True)
+        console.print(
+            f"{note.pass_name} {'did' if note.did else 'declined'} {note.subject}: {note.reason}", soft_wrap=True
+        )

@@ -12,7 +12,9 @@ from recpile.pycompiler.cli.summary import print_summary
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("inspect", help="show what an artifact holds, also one made for another machine", description=__doc__)
+    parser = commands.add_parser(
+        "inspect", help="show what an artifact holds, also one made for another machine", description=__doc__
+    )
     parser.add_argument("artifact", metavar="ARTIFACT")
     parser.add_argument("--json", action="store_true", help="print the manifest itself")
     parser.set_defaults(run=run)

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     for command in _COMMANDS:
         command.add_parser(commands)
     options = parser.parse_args(argv)
-    _quiet_libraries()
+    quiet_libraries()
     try:
         return options.run(options)
     except KeyboardInterrupt:
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """What torch and its parts say of themselves is not about the user's model."""
     warnings.simplefilter("ignore")
     for name in ("torch", "torch.fx._symbolic_trace", "torchrec", "root"):

@@ -22,7 +22,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--output", "-o", metavar="FILE", help="write the model's outputs to this .npz")
     parser.add_argument("--dump", metavar="FILE", help="write what every stage gave to this .npz, by value name")
     parser.add_argument(
-        "--code", default="compiled", choices=("compiled", "exported"), help="run the compiled stages, or their exported programs"
+        "--code",
+        default="compiled",
+        choices=("compiled", "exported"),
+        help="run the compiled stages, or their exported programs",
     )
     parser.set_defaults(run=run)
 
@@ -77,4 +80,4 @@ def _numpy(value: Tensor) -> np.ndarray:
 
 def _save(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     with Path(path).open("wb") as file:  # a file, so that numpy does not append to the name
-        np.savez(file, **{name: value for name, value in arrays.items()})
+        np.savez(file, allow_pickle=False, **arrays)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import sys
-from pathlib import Path
+
+from recpile.pycompiler.server_process import server_binary
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -21,12 +20,3 @@ def run(options: argparse.Namespace) -> int:
     """Replaces this process, so that signals reach the server itself."""
     binary = server_binary()
     os.execv(binary, [str(binary), *options.arguments])
-
-
-def server_binary() -> Path:
-    """Beside this Python, where the wheel puts it; else on the PATH."""
-    beside = Path(sys.executable).parent / "recpile-server"
-    found = beside if beside.is_file() else shutil.which("recpile-server")
-    if found is None:
-        raise FileNotFoundError("recpile-server is not installed; build recpile with CMake option RECPILE_HTTP=ON")
-    return Path(found)

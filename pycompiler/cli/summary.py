@@ -10,11 +10,15 @@ from recpile.pycompiler.artifact.reader import Artifact
 
 def print_summary(console: Console, artifact: Artifact, checkpoint_bytes: int | None = None) -> None:
     manifest = artifact.manifest
-    stages = Table(title=f"stages of {manifest['model']['name']} version {manifest['model']['version']}", title_justify="left")
+    stages = Table(
+        title=f"stages of {manifest['model']['name']} version {manifest['model']['version']}", title_justify="left"
+    )
     for column in ("stage", "kind", "type", "takes", "gives"):
         stages.add_column(column, overflow="fold")
     for stage in manifest["stages"]:
-        kind = stage.get("precision", f"{len({f['table'] for f in stage.get('features', ())})} tables, {stage.get('pooling')}")
+        kind = stage.get(
+            "precision", f"{len({f['table'] for f in stage.get('features', ())})} tables, {stage.get('pooling')}"
+        )
         given = ", ".join(f"{one['name']} {_shape(one)}" for one in stage["outputs"])
         stages.add_row(stage["name"], stage["kind"], kind, ", ".join(stage["inputs"]), given)
     console.print(stages)
@@ -43,7 +47,9 @@ def print_summary(console: Console, artifact: Artifact, checkpoint_bytes: int | 
     plain = sum(table["rows"] * table["dim"] * 4 for table in manifest["tables"])
     before = f", checkpoint {checkpoint_bytes:,}" if checkpoint_bytes is not None else ""
     size = artifact.path.stat().st_size
-    console.print(f"{artifact.path}: {size:,} bytes{before}; tables {packed:,} bytes, in fp32 {plain:,}", soft_wrap=True)
+    console.print(
+        f"{artifact.path}: {size:,} bytes{before}; tables {packed:,} bytes, in fp32 {plain:,}", soft_wrap=True
+    )
 
 
 def _print_quality(console: Console, quality: dict) -> None:

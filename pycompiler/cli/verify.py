@@ -15,13 +15,17 @@ from recpile.pycompiler.verify import verify
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "verify", help="compare eager, the debug runtime and the C++ engine", description=__doc__ + " Exits 1 if they differ."
+        "verify",
+        help="compare eager, the debug runtime and the C++ engine",
+        description=__doc__ + " Exits 1 if they differ.",
     )
     parser.add_argument("artifact", metavar="ARTIFACT")
     parser.add_argument("--model", metavar="ENTRY", help=ENTRY_HELP + "; without it, eager is left out")
     parser.add_argument("--checkpoint", "-c", metavar="FILE", help="of the model; required with --model")
     add_input_options(parser)
-    parser.add_argument("--tolerance", type=float, help="allowed difference from eager (default 1e-5 for an fp32 artifact, else none)")
+    parser.add_argument(
+        "--tolerance", type=float, help="allowed difference from eager (default 1e-5 for an fp32 artifact, else none)"
+    )
     parser.add_argument("--no-engine", action="store_true", help="leave the C++ engine out")
     parser.set_defaults(run=run)
 
@@ -41,7 +45,12 @@ def run(options: argparse.Namespace) -> int:
     for step in steps:
         allowed = "any" if step.allowed is None else f"{step.allowed:g}"
         table.add_row(
-            step.name, step.against, f"{step.parity.max:.3g}", f"{step.parity.mean:.3g}", allowed, "ok" if step.ok else "DIFFERS"
+            step.name,
+            step.against,
+            f"{step.parity.max:.3g}",
+            f"{step.parity.mean:.3g}",
+            allowed,
+            "ok" if step.ok else "DIFFERS",
         )
     Console(highlight=False, markup=False).print(table)
     return 0 if all(step.ok for step in steps) else 1

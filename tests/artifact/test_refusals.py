@@ -67,7 +67,9 @@ def test_a_pt2_archive_of_something_else(load, tiny, tmp_path):
 @pytest.mark.parametrize("entry", ["data/recpile/tables/0", "models/dense.json", "data/sample_inputs/dense.pt"])
 def test_an_altered_entry_is_named(load, tiny, tmp_path, entry):
     offset, size = Artifact(tiny)._entries[entry]
-    refused(load, flip_byte(tiny, tmp_path / "altered.pt2", offset + size // 2), f"'{entry}' does not match its checksum")
+    refused(
+        load, flip_byte(tiny, tmp_path / "altered.pt2", offset + size // 2), f"'{entry}' does not match its checksum"
+    )
 
 
 def test_altered_code_is_refused_before_it_is_loaded(load, tiny, tmp_path):
@@ -79,7 +81,11 @@ def test_altered_code_is_refused_before_it_is_loaded(load, tiny, tmp_path):
 
 def test_an_altered_manifest(load, tiny, tmp_path):
     offset, _ = Artifact(tiny)._entries[layout.MANIFEST]
-    refused(load, flip_byte(tiny, tmp_path / "altered.pt2", offset + 3), "manifest does not match its checksum|the manifest of")
+    refused(
+        load,
+        flip_byte(tiny, tmp_path / "altered.pt2", offset + 3),
+        "manifest does not match its checksum|the manifest of",
+    )
 
 
 def test_a_later_format_version(load, tiny, tmp_path):
@@ -108,7 +114,9 @@ def test_a_cpu_feature_that_this_machine_lacks_is_named(load, tiny, tmp_path):
     def edit(manifest, entries):
         manifest["requires"]["cpu_features"] += ["amx_of_tomorrow", "avx2048"]
 
-    refused(load, rewrite(tiny, tmp_path / "x.pt2", edit), "CPU features that this machine lacks: amx_of_tomorrow, avx2048")
+    refused(
+        load, rewrite(tiny, tmp_path / "x.pt2", edit), "CPU features that this machine lacks: amx_of_tomorrow, avx2048"
+    )
 
 
 def test_a_missing_entry_is_named(load, tiny, tmp_path):

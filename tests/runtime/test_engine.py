@@ -77,7 +77,7 @@ def test_coalesced_requests_get_the_answers_that_they_get_alone(export, model):
     wait(futures)
     for flat, future in zip(requests, futures, strict=True):
         for name, wanted in runtime.run(flat).items():
-            # Another batch size may take another matrix kernel: rounding differs, a mixed-up row would differ by far more.
+            # Another batch size may take another matrix kernel, which rounds differently; a wrong row is far off.
             np.testing.assert_allclose(future.result()[name], wanted.numpy(), atol=2e-6, rtol=0)
     stats = engine.stats()
     assert stats["requests_ok"] == 200
@@ -109,10 +109,9 @@ def test_a_full_queue_refuses_and_says_so(export):
     path = export("tiny_dlrm").path
     engine = Engine(str(path), instances=1, max_queue_size=1, max_queue_delay_microseconds=200_000)
     flat = as_numpy(random_inputs(DebugRuntime(path).manifest, 1))
-    waiting = engine.submit(flat)
+    waiting = engine.submit(flat)  # for company, until its delay is over
     with pytest.raises(RuntimeError, match="queue is full: 1 requests wait"):
-        for _ in range(100):
-            engine.submit(flat)
+        engine.submit(flat)
     waiting.result()
     engine.stop()
     assert engine.stats()["requests_rejected"] == 1
@@ -143,7 +142,11 @@ def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(tmp_path
     with pytest.raises(ParityError, match="could not be checked on random inputs"):
         compile_model(model, schema, path, CompileOptions("shifted"))
 
-    rows = {"price": np.ones(4, np.float32), "ids.values": np.array([1, 2, 31, 5]), "ids.lengths": np.array([1, 0, 2, 1])}
+    rows = {
+        "price": np.ones(4, np.float32),
+        "ids.values": np.array([1, 2, 31, 5]),
+        "ids.lengths": np.array([1, 0, 2, 1]),
+    }
     data = EvalData("four rows", rows, np.array([0, 1, 1, 0]))
     compile_model(model, schema, path, CompileOptions("shifted", eval_data=data))
     engine = Engine(str(path), instances=1)
@@ -181,15 +184,24 @@ def good() -> dict[str, np.ndarray]:
 
 
 BAD = {
-    "an unknown name": (lambda r: r.update(extra=r["dense"]), "unknown input 'extra'; the model's inputs are dense, sparse"),
+    "an unknown name": (
+        lambda r: r.update(extra=r["dense"]),
+        "unknown input 'extra'; the model's inputs are dense, sparse",
+    ),
     "a missing input": (lambda r: r.pop("dense"), "input 'dense' is missing"),
     "a wrong dtype": (lambda r: r.update(dense=r["dense"].astype(np.float64)), "input 'dense' is fp64; expected fp32"),
     "a wrong rank": (lambda r: r.update(dense=r["dense"][0]), r"'dense' has shape \[4\]; expected \[-1, 4\]"),
     "a wrong size": (lambda r: r.update(dense=r["dense"][:, :3]), r"'dense' has shape \[2, 3\]; expected \[-1, 4\]"),
     "batches that disagree": (lambda r: r.update(dense=r["dense"][:1]), "has 2 candidates; input 'dense' has 1"),
     "too few values": (lambda r: r.update({"sparse.values": r["sparse.values"][:9]}), "'sparse.lengths' sums to"),
-    "too many values": (lambda r: r.update({"sparse.values": np.zeros(11, np.int64)}), "sums to 10, but 'sparse.values' has 11"),
-    "a negative length": (lambda r: r["sparse.lengths"].__setitem__((1, 0), -1), "has -1 at index 2; lengths are 0 or more"),
+    "too many values": (
+        lambda r: r.update({"sparse.values": np.zeros(11, np.int64)}),
+        "sums to 10, but 'sparse.values' has 11",
+    ),
+    "a negative length": (
+        lambda r: r["sparse.lengths"].__setitem__((1, 0), -1),
+        "has -1 at index 2; lengths are 0 or more",
+    ),
     "an id past the end": (
         lambda r: r["sparse.values"].__setitem__(2, 80),
         r"has id 80 at index 2 \(key 'item'\); table 'item' has ids 0 to 79",

@@ -1,0 +1,93 @@
+#include "http/listener.h"
+
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/post.hpp>
+#include <chrono>
+#include <utility>
+
+namespace recpile::http {
+
+namespace net = boost::asio;
+using net::ip::tcp;
+
+Listener::Listener(net::io_context* context)
+    : context_(context), strand_(net::make_strand(*context)), acceptor_(strand_), retry_(strand_) {}
+
+Status Listener::Bind(const std::string& host, uint16_t port) {
+  ErrorCode error;
+  tcp::resolver resolver(*context_);
+  const auto flags = tcp::resolver::passive | tcp::resolver::numeric_service;
+  const auto found = resolver.resolve(host, std::to_string(port), flags, error);
+  if (error || found.empty()) {
+    return Status::InvalidArgument("--host '" + host + "' is no address of this machine: " + error.message());
+  }
+  const tcp::endpoint wanted = found.begin()->endpoint();
+  acceptor_.open(wanted.protocol(), error);
+  // Without it a restarted server would have to wait until the old connections' TIME_WAIT is over.
+  if (!error) acceptor_.set_option(net::socket_base::reuse_address(true), error);
+  if (!error) acceptor_.bind(wanted, error);
+  if (!error) endpoint_ = acceptor_.local_endpoint(error);
+  if (!error) return Status();
+  const std::string address = host + ":" + std::to_string(port);
+  if (error == net::error::address_in_use) {
+    return Status::Unavailable(address + " is in use by another process; choose another --http-port (0: any free one)");
+  }
+  return Status::Unavailable("cannot bind " + address + ": " + error.message());
+}
+
+Status Listener::Listen(OnConnection on_connection) {
+  ErrorCode error;
+  acceptor_.listen(net::socket_base::max_listen_connections, error);
+  if (error) {
+    return Status::Unavailable("cannot listen on port " + std::to_string(endpoint_.port()) + ": " + error.message());
+  }
+  on_connection_ = std::move(on_connection);
+  net::post(strand_, [this] { Accept(); });
+  return Status();
+}
+
+void Listener::Accept() {
+  acceptor_.async_accept(net::any_io_executor(net::make_strand(*context_)),
+                         [this](ErrorCode error, tcp::socket socket) { OnAccept(error, std::move(socket)); });
+}
+
+void Listener::OnAccept(ErrorCode error, tcp::socket socket) {
+  if (!acceptor_.is_open()) return;
+  if (!error) {
+    Hand(std::move(socket));
+    return Accept();
+  }
+  if (error == net::error::operation_aborted) return;
+  if (error == net::error::connection_aborted) return Accept();
+  // Most likely out of file descriptors. At once it would only fail again.
+  spdlog::warn("cannot accept a connection: {}; trying again in 100 ms", error.message());
+  retry_.expires_after(std::chrono::milliseconds(100));
+  retry_.async_wait([this](ErrorCode) {
+    if (acceptor_.is_open()) Accept();
+  });
+}
+
+void Listener::Hand(tcp::socket socket) {
+  ErrorCode ignored;
+  // Answers are single writes; to wait for more to send with them only adds latency.
+  socket.set_option(tcp::no_delay(true), ignored);
+  on_connection_(std::move(socket));
+}
+
+void Listener::Close(std::function<void()> closed) {
+  net::post(strand_, [this, closed = std::move(closed)] {
+    ErrorCode error;
+    acceptor_.non_blocking(true, error);
+    while (!error) {
+      tcp::socket socket{net::any_io_executor(net::make_strand(*context_))};
+      acceptor_.accept(socket, error);
+      if (!error) Hand(std::move(socket));
+    }
+    retry_.cancel();
+    acceptor_.close(error);
+    closed();
+  });
+}
+
+}  // namespace recpile::http

@@ -1,0 +1,35 @@
+// Requests and answers as the endpoints see them: no socket, no Boost.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace recpile::http {
+
+// What is known once the header is read.
+struct RequestHead {
+  std::string method;  // "GET"
+  std::string target;  // "/v2/models/dlrm/infer", as sent
+  std::string content_encoding;
+  std::string json_length;  // Inference-Header-Content-Length as sent; empty: absent
+};
+
+struct Request {
+  RequestHead head;
+  std::span<const std::byte> body;
+  std::shared_ptr<const void> body_owner;  // keeps `body` alive
+};
+
+struct Response {
+  int status = 200;
+  std::string body;
+  std::string content_type = "application/json";
+  std::string allow;                  // with 405
+  bool retry_after = false;           // with 503
+  std::optional<size_t> json_length;  // the answer's Inference-Header-Content-Length
+};
+
+}  // namespace recpile::http

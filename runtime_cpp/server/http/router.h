@@ -1,0 +1,35 @@
+// From a request's target to an endpoint.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace recpile::http {
+
+enum class Endpoint {
+  kUnknown,
+  kServerMetadata,  // /v2
+  kServerLive,      // /v2/health/live
+  kServerReady,     // /v2/health/ready
+  kAllStats,        // /v2/models/stats
+  kModelMetadata,   // /v2/models/{m}[/versions/{v}], and below it the next four
+  kModelReady,      // .../ready
+  kModelConfig,     // .../config
+  kModelStats,      // .../stats
+  kModelInfer,      // .../infer
+};
+
+struct Route {
+  Endpoint endpoint = Endpoint::kUnknown;
+  std::string model;
+  std::string version;  // empty: none was asked for
+};
+
+// Percent-escapes are decoded; a query and one trailing slash are ignored. Anything odd is kUnknown.
+Route ParseTarget(std::string_view target);
+
+// The value of the header Allow: "POST", or "GET, HEAD".
+std::string_view AllowedMethods(Endpoint endpoint);
+bool MethodAllowed(Endpoint endpoint, std::string_view method);
+
+}  // namespace recpile::http

@@ -1,0 +1,125 @@
+#include "http/server.h"
+
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <exception>
+#include <future>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "http/listener.h"
+#include "http/session.h"
+#include "http/session_registry.h"
+
+namespace recpile::http {
+
+namespace net = boost::asio;
+
+class Server::Impl {
+ public:
+  explicit Impl(const ServerOptions& options)
+      : options_(options),
+        context_(options.io_threads),
+        work_(net::make_work_guard(context_)),
+        last_call_(context_),
+        listener_(&context_) {}
+
+  ~Impl() {
+    context_.stop();
+    JoinThreads();
+  }
+
+  Status Bind() { return listener_.Bind(options_.host, options_.port); }
+
+  Status Serve(Backend backend) {
+    service_.emplace(std::move(backend), options_.version);
+    RECPILE_RETURN_IF_ERROR(listener_.Listen([this](net::ip::tcp::socket socket) {
+      const SessionOptions session{.max_request_bytes = options_.max_request_bytes, .timeout = options_.timeout};
+      std::make_shared<Session>(std::move(socket), session, &*service_, registry_)->Start();
+    }));
+    for (int i = 0; i < options_.io_threads; ++i) threads_.emplace_back([this] { Run(); });
+    return Status();
+  }
+
+  void BeginDrain() {
+    if (service_->draining()) return;
+    service_->StartDraining();
+    std::promise<void> closed;
+    listener_.Close([&closed] { closed.set_value(); });
+    closed.get_future().wait();
+    last_call_.expires_after(options_.last_call);
+    last_call_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) registry_->ForEach([](Session& session) { session.CloseIfIdle(); });
+    });
+  }
+
+  bool AwaitDrained(std::chrono::milliseconds grace) {
+    const bool drained = registry_->WaitUntilEmpty(std::chrono::steady_clock::now() + grace);
+    if (!drained) spdlog::warn("{} connections were cut off after the grace period", registry_->size());
+    work_.reset();
+    context_.stop();
+    JoinThreads();
+    return drained;
+  }
+
+  net::ip::tcp::endpoint endpoint() const { return listener_.endpoint(); }
+
+ private:
+  void Run() {
+    for (;;) {
+      try {
+        context_.run();
+        return;
+      } catch (const std::exception& error) {
+        // The handler's session is gone with its handler; the others need not suffer.
+        spdlog::error("a connection was dropped: {}", error.what());
+      }
+    }
+  }
+
+  void JoinThreads() {
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+  const ServerOptions options_;
+  const std::shared_ptr<SessionRegistry> registry_ = std::make_shared<SessionRegistry>();
+  std::optional<Service> service_;
+  // Destroyed before the service: handlers that never ran go with it, and their sessions with them.
+  net::io_context context_;
+  net::executor_work_guard<net::io_context::executor_type> work_;
+  net::steady_timer last_call_;
+  Listener listener_;
+  std::vector<std::thread> threads_;
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+Result<std::unique_ptr<Server>> Server::Bind(const ServerOptions& options) {
+  if (options.io_threads < 1) {
+    return Status::InvalidArgument("io_threads is " + std::to_string(options.io_threads) + "; it must be at least 1");
+  }
+  auto impl = std::make_unique<Impl>(options);
+  RECPILE_RETURN_IF_ERROR(impl->Bind());
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+Status Server::Serve(Backend backend) { return impl_->Serve(std::move(backend)); }
+void Server::BeginDrain() { impl_->BeginDrain(); }
+bool Server::AwaitDrained(std::chrono::milliseconds grace) { return impl_->AwaitDrained(grace); }
+uint16_t Server::port() const { return impl_->endpoint().port(); }
+
+std::string Server::url() const {
+  const auto endpoint = impl_->endpoint();
+  const std::string address = endpoint.address().to_string();
+  return "http://" + (endpoint.address().is_v6() ? "[" + address + "]" : address) + ":" +
+         std::to_string(endpoint.port());
+}
+
+}  // namespace recpile::http

@@ -1,0 +1,224 @@
+#include <new>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+
+#include "kserve/binary_tail.h"
+#include "kserve/datatypes.h"
+#include "kserve/infer_codec.h"
+#include "kserve/json_tensor.h"
+#include "kserve/request_json.h"
+
+namespace recpile::kserve {
+namespace {
+
+using nlohmann::json;
+
+// The member of an object. Some clients write null for what they leave out.
+const json* Find(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it == object.end() || it->is_null() ? nullptr : &*it;
+}
+
+Result<std::string> NameOf(const json& entry, const std::string& label) {
+  if (!entry.is_object()) return Status::InvalidArgument(label + " must be an object");
+  const json* name = Find(entry, "name");
+  if (name == nullptr || !name->is_string() || name->get_ref<const std::string&>().empty()) {
+    return Status::InvalidArgument(label + " needs a \"name\" (a non-empty string)");
+  }
+  return name->get<std::string>();
+}
+
+// An entry's `parameters`, empty where absent. Refuses the features that need server state which we do not keep.
+Result<const json*> ParametersOf(const json& entry, const std::string& label) {
+  static const json kNone = json::object();
+  const json* parameters = Find(entry, "parameters");
+  if (parameters == nullptr) return &kNone;
+  if (!parameters->is_object()) return Status::InvalidArgument(label + ": \"parameters\" must be an object");
+  if (parameters->contains("shared_memory_region")) {
+    return Status::Unsupported(label + ": shared memory is not supported; send the tensor in the request's body");
+  }
+  return parameters;
+}
+
+Result<bool> BoolParameter(const json& parameters, const char* key, bool fallback, const std::string& label) {
+  const json* value = Find(parameters, key);
+  if (value == nullptr) return fallback;
+  if (!value->is_boolean()) {
+    return Status::InvalidArgument(label + ": parameter \"" + key + "\" must be true or false");
+  }
+  return value->get<bool>();
+}
+
+Result<DType> DatatypeOf(const json& entry, const std::string& label) {
+  const json* value = Find(entry, "datatype");
+  if (value == nullptr || !value->is_string()) {
+    return Status::InvalidArgument(label + " needs a \"datatype\" (one of " + KnownDatatypes() + ")");
+  }
+  const auto& name = value->get_ref<const std::string&>();
+  const std::optional<DType> dtype = DatatypeFromName(name);
+  if (dtype) return *dtype;
+  return Status::InvalidArgument(label + ": datatype \"" + Excerpt(name) + "\" is not supported; it may be one of " +
+                                 KnownDatatypes());
+}
+
+Result<Shape> ShapeOf(const json& entry, const std::string& label) {
+  const json* dims = Find(entry, "shape");
+  if (dims == nullptr || !dims->is_array()) {
+    return Status::InvalidArgument(label + " needs a \"shape\" (an array of integers)");
+  }
+  if (dims->size() > kMaxRank) {
+    return Status::InvalidArgument(label + ": shape has " + std::to_string(dims->size()) + " dimensions; at most " +
+                                   std::to_string(kMaxRank) + " are allowed");
+  }
+  Shape shape;
+  for (const json& dim : *dims) {
+    // The parser stores every non-negative integer as unsigned.
+    if (!dim.is_number_unsigned() || !std::in_range<int64_t>(dim.get<uint64_t>())) {
+      return Status::InvalidArgument(label + ": shape[" + std::to_string(shape.size()) + "] is " +
+                                     Excerpt(dim.dump(-1, ' ', false, json::error_handler_t::replace)) +
+                                     "; a dimension is an integer of at least 0");
+    }
+    shape.push_back(static_cast<int64_t>(dim.get<uint64_t>()));
+  }
+  if (!ElementCount(shape)) {
+    return Status::InvalidArgument(label + ": shape " + ShapeToString(shape) + " has more elements than memory");
+  }
+  return shape;
+}
+
+Result<Tensor> DecodeInput(const json& entry, const PackedData* data, const std::string& name, BinaryTail* tail) {
+  const std::string label = "input '" + Excerpt(name) + "'";
+  RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(entry, label));
+  Tensor tensor{.name = name};
+  RECPILE_ASSIGN_OR_RETURN(tensor.dtype, DatatypeOf(entry, label));
+  RECPILE_ASSIGN_OR_RETURN(tensor.shape, ShapeOf(entry, label));
+  const json* binary_size = Find(*parameters, "binary_data_size");
+  const bool has_data = entry.contains("data");
+  if (has_data == (binary_size != nullptr)) {
+    return Status::InvalidArgument(label + (has_data ? " has both \"data\" and parameter \"binary_data_size\"; send one"
+                                                     : " has neither \"data\" nor parameter \"binary_data_size\""));
+  }
+  if (binary_size != nullptr) {
+    RECPILE_RETURN_IF_ERROR(tail->Take(*binary_size, label, &tensor));
+    return tensor;
+  }
+  if (data == nullptr) return Status::InvalidArgument(label + ": \"data\" must be an array");
+  return TensorFromPacked(name, tensor.dtype, tensor.shape, *data);
+}
+
+Result<std::vector<Tensor>> DecodeInputs(const RequestJson& parsed, BinaryTail* tail) {
+  const json* entries = Find(parsed.tree, "inputs");
+  if (entries == nullptr || !entries->is_array() || entries->empty()) {
+    return Status::InvalidArgument("the request needs \"inputs\" (a non-empty array)");
+  }
+  std::vector<Tensor> inputs;
+  std::unordered_set<std::string> seen;
+  for (size_t i = 0; i < entries->size(); ++i) {
+    const json& entry = (*entries)[i];
+    RECPILE_ASSIGN_OR_RETURN(const std::string name, NameOf(entry, "inputs[" + std::to_string(i) + "]"));
+    if (!seen.insert(name).second) {
+      return Status::InvalidArgument("input '" + Excerpt(name) + "' is given twice");
+    }
+    const auto data = parsed.data.find(i);
+    RECPILE_ASSIGN_OR_RETURN(Tensor tensor,
+                             DecodeInput(entry, data == parsed.data.end() ? nullptr : &data->second, name, tail));
+    inputs.push_back(std::move(tensor));
+  }
+  return inputs;
+}
+
+Result<size_t> OutputIndex(const ModelInfo& model, const std::string& name) {
+  std::string known;
+  for (size_t i = 0; i < model.outputs.size(); ++i) {
+    if (model.outputs[i].name == name) return i;
+    known += (i == 0 ? "'" : ", '") + model.outputs[i].name + "'";
+  }
+  return Status::InvalidArgument("model '" + model.name + "' has no output '" + Excerpt(name) + "'; it has " + known);
+}
+
+Result<OutputChoice> DecodeOutput(const json& entry, const std::string& name, bool binary_default,
+                                  const ModelInfo& model) {
+  const std::string label = "output '" + Excerpt(name) + "'";
+  RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(entry, label));
+  if (parameters->contains("classification")) {
+    return Status::Unsupported(label + ": classification is not supported; ask for the tensor and sort on the client");
+  }
+  OutputChoice choice;
+  RECPILE_ASSIGN_OR_RETURN(choice.index, OutputIndex(model, name));
+  RECPILE_ASSIGN_OR_RETURN(choice.binary, BoolParameter(*parameters, "binary_data", binary_default, label));
+  return choice;
+}
+
+// No `outputs`, or none in it, asks for all of them.
+Result<std::vector<OutputChoice>> DecodeOutputs(const json& root, const ModelInfo& model) {
+  RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(root, "the request"));
+  RECPILE_ASSIGN_OR_RETURN(const bool binary_default,
+                           BoolParameter(*parameters, "binary_data_output", false, "the request"));
+  const json* entries = Find(root, "outputs");
+  if (entries != nullptr && !entries->is_array()) return Status::InvalidArgument("\"outputs\" must be an array");
+  std::vector<OutputChoice> choices;
+  if (entries == nullptr || entries->empty()) {
+    for (size_t i = 0; i < model.outputs.size(); ++i) choices.push_back({i, binary_default});
+  } else {
+    std::vector<bool> seen(model.outputs.size());
+    for (const json& entry : *entries) {
+      const std::string label = "outputs[" + std::to_string(choices.size()) + "]";
+      RECPILE_ASSIGN_OR_RETURN(const std::string name, NameOf(entry, label));
+      RECPILE_ASSIGN_OR_RETURN(const OutputChoice choice, DecodeOutput(entry, name, binary_default, model));
+      if (seen[choice.index]) return Status::InvalidArgument("output '" + Excerpt(name) + "' is asked for twice");
+      seen[choice.index] = true;
+      choices.push_back(choice);
+    }
+  }
+  for (const OutputChoice& choice : choices) {
+    const TensorSpec& spec = model.outputs[choice.index];
+    if (choice.binary || HasJsonForm(spec.dtype)) continue;
+    return Status::InvalidArgument("output '" + spec.name + "' is " + std::string(DatatypeName(spec.dtype)) +
+                                   ", which has no JSON form; ask for it with parameter \"binary_data\": true");
+  }
+  return choices;
+}
+
+Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model) {
+  const size_t json_length = body.json_length.value_or(body.bytes.size());
+  if (json_length > body.bytes.size()) {
+    return Status::InvalidArgument(std::string(kLengthHeader) + " is " + std::to_string(json_length) +
+                                   ", but the body has only " + std::to_string(body.bytes.size()) + " bytes");
+  }
+  if (json_length == 0) {
+    return Status::InvalidArgument(body.bytes.empty() ? "the request has no body; send a KServe v2 infer request"
+                                                      : "raw binary requests (" + std::string(kLengthHeader) +
+                                                            ": 0) are not supported; begin the body with JSON");
+  }
+  const std::string_view text(reinterpret_cast<const char*>(body.bytes.data()), json_length);
+  RECPILE_ASSIGN_OR_RETURN(const RequestJson parsed, ParseRequestJson(text));
+  if (!parsed.tree.is_object()) return Status::InvalidArgument("the request's JSON must be an object");
+
+  DecodedRequest decoded;
+  if (const json* id = Find(parsed.tree, "id")) {
+    if (!id->is_string()) return Status::InvalidArgument("\"id\" must be a string");
+    decoded.id = id->get<std::string>();
+  }
+  RECPILE_ASSIGN_OR_RETURN(decoded.outputs, DecodeOutputs(parsed.tree, model));
+  BinaryTail tail(body.bytes.subspan(json_length), body.owner, body.json_length.has_value());
+  RECPILE_ASSIGN_OR_RETURN(decoded.request.inputs, DecodeInputs(parsed, &tail));
+  if (tail.left() > 0) {
+    return Status::InvalidArgument(std::to_string(tail.left()) +
+                                   " bytes of the body follow the last binary tensor; the binary_data_size parameters "
+                                   "must add up to what follows the JSON");
+  }
+  return decoded;
+}
+
+}  // namespace
+
+Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelInfo& model) {
+  try {
+    return Decode(body, model);
+  } catch (const std::bad_alloc&) {
+    return Status::Unavailable("out of memory while decoding the request; retry later or send a smaller one");
+  }
+}
+
+}  // namespace recpile::kserve

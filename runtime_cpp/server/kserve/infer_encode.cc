@@ -1,0 +1,85 @@
+#include <new>
+#include <utility>
+
+#include "kserve/datatypes.h"
+#include "kserve/infer_codec.h"
+#include "kserve/json_tensor.h"
+#include "nlohmann/json.hpp"
+
+namespace recpile::kserve {
+namespace {
+
+using nlohmann::json;
+
+std::string Quoted(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
+
+// The engine's word is checked too: a blob of the wrong length would shift every tensor behind it.
+Status CheckOutput(const Tensor& tensor) {
+  const std::optional<size_t> count = ElementCount(tensor.shape);
+  if (count && *count * DTypeBytes(tensor.dtype) == tensor.data.size()) return Status();
+  return Status::Internal("output '" + tensor.name + "' has " + std::to_string(tensor.data.size()) +
+                          " bytes, which does not suit its shape " + ShapeToString(tensor.shape));
+}
+
+void AppendOutput(const Tensor& tensor, bool binary, std::string* text) {
+  text->append("{\"name\":").append(Quoted(tensor.name));
+  text->append(",\"datatype\":\"").append(DatatypeName(tensor.dtype)).append("\",\"shape\":[");
+  for (size_t i = 0; i < tensor.shape.size(); ++i) {
+    if (i > 0) text->push_back(',');
+    text->append(std::to_string(tensor.shape[i]));
+  }
+  if (binary) {
+    text->append("],\"parameters\":{\"binary_data_size\":").append(std::to_string(tensor.data.size())).append("}}");
+  } else {
+    text->append("],\"data\":");
+    AppendJsonData(tensor, text);
+    text->push_back('}');
+  }
+}
+
+Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, const std::vector<OutputChoice>& choices,
+                               const std::vector<Tensor>& outputs) {
+  if (outputs.size() != model.outputs.size()) {
+    return Status::Internal("the engine answered " + std::to_string(outputs.size()) + " outputs, but the model has " +
+                            std::to_string(model.outputs.size()));
+  }
+  EncodedResponse encoded;
+  std::string& text = encoded.body;
+  text.append("{");
+  if (!id.empty()) text.append("\"id\":").append(Quoted(id)).append(",");
+  text.append("\"model_name\":").append(Quoted(model.name));
+  text.append(",\"model_version\":").append(Quoted(model.version)).append(",\"outputs\":[");
+  size_t binary_bytes = 0;
+  bool any_binary = false;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const Tensor& tensor = outputs[choices[i].index];
+    RECPILE_RETURN_IF_ERROR(CheckOutput(tensor));
+    if (i > 0) text.push_back(',');
+    AppendOutput(tensor, choices[i].binary, &text);
+    if (choices[i].binary) any_binary = true, binary_bytes += tensor.data.size();
+  }
+  text.append("]}");
+  if (!any_binary) return encoded;
+  encoded.json_length = text.size();
+  text.reserve(text.size() + binary_bytes);
+  for (const OutputChoice& choice : choices) {
+    if (!choice.binary) continue;
+    const auto& data = outputs[choice.index].data;
+    text.append(reinterpret_cast<const char*>(data.data()), data.size());
+  }
+  return encoded;
+}
+
+}  // namespace
+
+Result<EncodedResponse> EncodeInferResponse(const ModelInfo& model, const std::string& id,
+                                            const std::vector<OutputChoice>& choices,
+                                            const std::vector<Tensor>& outputs) {
+  try {
+    return Encode(model, id, choices, outputs);
+  } catch (const std::bad_alloc&) {
+    return Status::Unavailable("out of memory while encoding the answer; retry later");
+  }
+}
+
+}  // namespace recpile::kserve

@@ -1,0 +1,83 @@
+#include "kserve/metadata.h"
+
+#include "kserve/datatypes.h"
+#include "nlohmann/json.hpp"
+
+namespace recpile::kserve {
+namespace {
+
+// Ordered, so that bodies read in the order in which the protocol's documents list the fields.
+using Json = nlohmann::ordered_json;
+
+// Text that came from a client (a model's name in a path) need not be UTF-8.
+std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Json TensorsMetadata(const std::vector<TensorSpec>& specs) {
+  Json tensors = Json::array();
+  for (const TensorSpec& spec : specs) {
+    tensors.push_back({{"name", spec.name}, {"datatype", DatatypeName(spec.dtype)}, {"shape", spec.shape}});
+  }
+  return tensors;
+}
+
+Json TensorsConfig(const std::vector<TensorSpec>& specs) {
+  Json tensors = Json::array();
+  for (const TensorSpec& spec : specs) {
+    tensors.push_back({{"name", spec.name}, {"data_type", ConfigTypeName(spec.dtype)}, {"dims", spec.shape}});
+  }
+  return tensors;
+}
+
+Json Duration(uint64_t count, uint64_t ns) { return {{"count", count}, {"ns", ns}}; }
+
+}  // namespace
+
+std::string ServerMetadataJson(std::string_view version) {
+  return Dump({{"name", "recpile"},
+               {"version", version},
+               {"extensions", {"binary_tensor_data", "model_configuration", "statistics"}}});
+}
+
+std::string ModelMetadataJson(const ModelInfo& model) {
+  return Dump({{"name", model.name},
+               {"versions", Json::array({model.version})},
+               {"platform", "recpile"},
+               {"inputs", TensorsMetadata(model.inputs)},
+               {"outputs", TensorsMetadata(model.outputs)}});
+}
+
+std::string ModelConfigJson(const ModelInfo& model) {
+  // max_batch_size 0 is Triton's way to say that shapes are complete, with no batch dimension left out in front. The
+  // server coalesces requests all the same.
+  return Dump({{"name", model.name},
+               {"platform", "recpile"},
+               {"backend", "recpile"},
+               {"max_batch_size", 0},
+               {"input", TensorsConfig(model.inputs)},
+               {"output", TensorsConfig(model.outputs)}});
+}
+
+std::string ModelStatsJson(const ModelInfo& model, const EngineStats& stats, uint64_t success_ns) {
+  const Json inference = {{"success", Duration(stats.requests_ok, success_ns)},
+                          {"fail", Duration(stats.requests_failed + stats.requests_rejected, 0)},
+                          {"queue", Duration(stats.requests_ok + stats.requests_failed, stats.queue_ns)},
+                          {"compute_input", Duration(stats.batches, 0)},
+                          {"compute_infer", Duration(stats.batches, stats.compute_ns)},
+                          {"compute_output", Duration(stats.batches, 0)}};
+  const Json own = {{"rejected_count", stats.requests_rejected}, {"queued_count", stats.queued}};
+  const Json entry = {{"name", model.name},
+                      {"version", model.version},
+                      {"inference_count", stats.samples},
+                      {"execution_count", stats.batches},
+                      {"inference_stats", inference},
+                      {"recpile", own}};
+  return Dump({{"model_stats", Json::array({entry})}});
+}
+
+std::string ErrorJson(std::string_view message) {
+  Json json;
+  json["error"] = message;
+  return Dump(json);
+}
+
+}  // namespace recpile::kserve

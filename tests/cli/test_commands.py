@@ -1,0 +1,160 @@
+"""The `recpile` command as a user types it: a real process in a folder of the user's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+USER_MODEL = """
+import torch
+from torch import nn
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
+from recpile.pycompiler.schema import Dense, InputSchema, KeyedJagged
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tables = EmbeddingBagCollection(tables=[
+            EmbeddingBagConfig(name="user", num_embeddings=20, embedding_dim=8, feature_names=["user"]),
+            EmbeddingBagConfig(name="item", num_embeddings=30, embedding_dim=8, feature_names=["item"])])
+        self.hidden = nn.Linear(19, 8)
+        self.out = nn.Linear(8, 1)
+
+    def forward(self, dense, sparse):
+        pooled = self.tables(sparse).values()
+        return torch.sigmoid(self.out(torch.relu(self.hidden(torch.cat([dense, pooled], 1))))).squeeze(1)
+
+def build():
+    return Model(), InputSchema([Dense("dense", (3,)), KeyedJagged("sparse", ["user", "item"])])
+
+def broken():
+    return Model()
+"""
+
+
+def recpile(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200"}
+    command = [sys.executable, "-m", "recpile.pycompiler.cli.main", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a user's model, its checkpoint and labelled rows."""
+    made = tmp_path_factory.mktemp("user")
+    (made / "my_model.py").write_text(USER_MODEL)
+    script = "import torch, my_model; torch.manual_seed(0); torch.save(my_model.build()[0].state_dict(), 'trained.pt')"
+    subprocess.run([sys.executable, "-c", script], cwd=made, check=True)
+    rows = {
+        "dense": np.linspace(-1, 1, 60, dtype=np.float32).reshape(20, 3),
+        "sparse.values": np.arange(40) % 20,
+        "sparse.lengths": np.ones((2, 20), np.int64),
+        "labels": np.arange(20) % 2,
+    }
+    np.savez(made / "rows.npz", **rows)
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> subprocess.CompletedProcess[str]:
+    arguments = [
+        "--checkpoint",
+        "trained.pt",
+        "--output",
+        "model.pt2",
+        "--embedding-dtype",
+        "int8",
+        "--embedding-dtype",
+        "user=fp32",
+    ]
+    return recpile(folder, "export", "my_model", *arguments, "--eval-data", "rows.npz", "--explain")
+
+
+def test_export_shows_its_steps_and_sums_up(exported):
+    assert exported.returncode == 0, exported.stderr
+    for step in (
+        "load the model",
+        "capture",
+        "pass QuantizeTables",
+        "lower stage dense",
+        "write and check the artifact",
+    ):
+        assert step in exported.stdout
+    assert "QuantizeTables did item: int8: 360 bytes of 960" in exported.stdout
+    assert "BatchTables declined" in exported.stdout
+    assert "largest difference from eager" in exported.stdout
+    assert "eager: AUC" in exported.stdout
+    assert "model.pt2:" in exported.stdout
+
+
+def test_inspect_prints_the_manifest(folder, exported):
+    manifest = json.loads(recpile(folder, "inspect", "model.pt2", "--json").stdout)
+    assert {table["name"]: table["dtype"] for table in manifest["tables"]} == {"user": "fp32", "item": "int8"}
+    assert manifest["quality"]["samples"] == 20
+    assert "embedding" in recpile(folder, "inspect", "model.pt2").stdout
+
+
+def test_run_writes_outputs_and_what_flows_between_stages(folder, exported):
+    ran = recpile(folder, "run", "model.pt2", "--inputs", "rows.npz", "--output", "out.npz", "--dump", "between.npz")
+    assert ran.returncode == 0, ran.stderr
+    assert np.load(folder / "out.npz")["score"].shape == (20,)
+    assert np.load(folder / "between.npz")["embedding/pooled"].shape == (20, 16)
+
+
+def test_verify_compares_eager_debug_runtime_and_engine(folder, exported):
+    ran = recpile(
+        folder, "verify", "model.pt2", "--model", "my_model:build", "--checkpoint", "trained.pt", "--inputs", "rows.npz"
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for what in ("exported stages", "debug runtime", "C++ engine"):
+        assert what in ran.stdout
+
+
+def test_verify_exits_1_when_the_checkpoint_is_another(folder, exported):
+    state = torch.load(folder / "trained.pt")
+    state["out.bias"] += 0.5
+    torch.save(state, folder / "other.pt")
+    arguments = ["--model", "my_model", "--checkpoint", "other.pt", "--tolerance", "0.01"]
+    ran = recpile(folder, "verify", "model.pt2", *arguments)
+    assert ran.returncode == 1
+    assert "DIFFERS" in ran.stdout
+
+
+def test_a_checkpoint_with_a_misnamed_weight_is_refused_and_nothing_is_written(folder):
+    state = torch.load(folder / "trained.pt")
+    state["hiden.weight"] = state.pop("hidden.weight")
+    torch.save(state, folder / "misnamed.pt")
+    ran = recpile(folder, "export", "my_model", "--checkpoint", "misnamed.pt", "--output", "never.pt2")
+    assert ran.returncode == 2
+    assert "1 missing: 'hidden.weight' (did you mean the checkpoint's 'hiden.weight'?)" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (folder / "never.pt2").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_model"], "no module 'no_such_model'"),
+        (["my_model:nothing"], "has no function 'nothing'"),
+        (["my_model:broken"], "returned Model; return (nn.Module, recpile InputSchema)"),
+        (["my_model", "--embedding-dtype", "int3"], "got 'int3'; use one of fp32, fp16, int8"),
+        (["my_model", "--embedding-dtype", "usr=int8"], "rule 'usr' matches no table; the tables are user, item"),
+        (["my_model", "--name", "two words"], "got 'two words'; use one word"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_clear_line(folder, arguments, message):
+    ran = recpile(folder, "export", *arguments, "--checkpoint", "trained.pt", "--output", "never.pt2")
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_serve_runs_the_binary(folder):
+    assert "recpile-server" in recpile(folder, "serve", "--help").stdout

@@ -1,0 +1,118 @@
+#include "coalesce/choose_batch.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace recpile {
+namespace {
+
+constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+
+struct Waiting {
+  int64_t rows;
+  Clock::time_point since;
+};
+using Queue = std::vector<Waiting>;
+
+Clock::time_point At(int64_t microseconds) { return Clock::time_point(std::chrono::microseconds(microseconds)); }
+
+// At most 8 candidates a batch; requests wait up to 100 us.
+BatchOptions Patient() { return {8, std::chrono::microseconds(100)}; }
+BatchOptions Eager() { return {8, std::chrono::microseconds(0)}; }
+
+TEST(ChooseBatch, EmptyQueueGivesNothingToDoAndNoTimeToWake) {
+  const BatchChoice choice = ChooseBatch(Queue{}, At(0), Patient());
+  EXPECT_EQ(choice.take, 0u);
+  EXPECT_FALSE(choice.wake);
+}
+
+TEST(ChooseBatch, WithoutDelayOneRequestGoesAtOnce) {
+  EXPECT_EQ(ChooseBatch(Queue{{1, At(50)}}, At(50), Eager()).take, 1u);
+}
+
+TEST(ChooseBatch, WithoutDelayEverythingThatFitsGoes) {
+  EXPECT_EQ(ChooseBatch(Queue{{1, At(0)}, {2, At(1)}, {3, At(2)}}, At(2), Eager()).take, 3u);
+}
+
+TEST(ChooseBatch, TakesInOrderUpToTheMaximum) {
+  EXPECT_EQ(ChooseBatch(Queue{{3, At(0)}, {4, At(0)}, {2, At(0)}}, At(0), Eager()).take, 2u);
+  EXPECT_EQ(ChooseBatch(Queue{{3, At(0)}, {5, At(0)}, {1, At(0)}}, At(0), Eager()).take, 2u);
+}
+
+TEST(ChooseBatch, DoesNotOvertakeARequestThatDoesNotFit) {
+  // The third one would fit, but the second is before it.
+  EXPECT_EQ(ChooseBatch(Queue{{3, At(0)}, {6, At(0)}, {1, At(0)}}, At(0), Eager()).take, 1u);
+}
+
+TEST(ChooseBatch, RequestAboveTheMaximumRunsAlone) {
+  EXPECT_EQ(ChooseBatch(Queue{{9, At(0)}}, At(0), Patient()).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{9, At(0)}, {1, At(0)}}, At(0), Patient()).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{1, At(0)}, {9, At(0)}}, At(0), Patient()).take, 1u);
+}
+
+TEST(ChooseBatch, FullBatchDoesNotWait) {
+  EXPECT_EQ(ChooseBatch(Queue{{8, At(0)}}, At(0), Patient()).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{4, At(0)}, {4, At(0)}}, At(0), Patient()).take, 2u);
+}
+
+TEST(ChooseBatch, BatchThatCannotGrowDoesNotWait) {
+  // 7 of 8, but the next request does not fit, and nothing may overtake it.
+  EXPECT_EQ(ChooseBatch(Queue{{7, At(0)}, {2, At(0)}}, At(0), Patient()).take, 1u);
+}
+
+TEST(ChooseBatch, WaitsUntilTheOldestIsDueAndSaysWhen) {
+  const BatchChoice choice = ChooseBatch(Queue{{1, At(10)}, {1, At(60)}}, At(70), Patient());
+  EXPECT_EQ(choice.take, 0u);
+  ASSERT_TRUE(choice.wake);
+  EXPECT_EQ(*choice.wake, At(110));
+}
+
+TEST(ChooseBatch, GoesWhenTheOldestIsDue) {
+  const Queue queue = {{1, At(10)}, {1, At(60)}};
+  EXPECT_EQ(ChooseBatch(queue, At(109), Patient()).take, 0u);
+  EXPECT_EQ(ChooseBatch(queue, At(110), Patient()).take, 2u);
+  EXPECT_EQ(ChooseBatch(queue, At(5000), Patient()).take, 2u);
+}
+
+TEST(ChooseBatch, AsksForNoWakeUpWhenItTakes) { EXPECT_FALSE(ChooseBatch(Queue{{1, At(0)}}, At(100), Patient()).wake); }
+
+TEST(ChooseBatch, HugeRequestsDoNotOverflow) {
+  EXPECT_EQ(ChooseBatch(Queue{{kHuge, At(0)}, {kHuge, At(0)}}, At(0), Eager()).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{1, At(0)}, {kHuge, At(0)}}, At(0), Eager()).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{kHuge, At(0)}, {1, At(0)}}, At(0), Eager()).take, 1u);
+}
+
+TEST(ChooseBatch, HugeMaximumDoesNotOverflow) {
+  const BatchOptions endless = {kHuge, std::chrono::microseconds(0)};
+  EXPECT_EQ(ChooseBatch(Queue{{kHuge - 1, At(0)}, {1, At(0)}}, At(0), endless).take, 2u);
+  EXPECT_EQ(ChooseBatch(Queue{{kHuge - 1, At(0)}, {2, At(0)}}, At(0), endless).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{kHuge, At(0)}, {kHuge, At(0)}}, At(0), endless).take, 1u);
+}
+
+TEST(ChooseBatch, SumNeverExceedsTheMaximumUnlessAlone) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 5000; ++round) {
+    Queue queue(random() % 6);
+    for (Waiting& request : queue)
+      request = {static_cast<int64_t>(1 + random() % 10), At(static_cast<int64_t>(random() % 200))};
+    const auto now = At(200);
+    const BatchChoice choice = ChooseBatch(queue, now, random() % 2 == 0 ? Patient() : Eager());
+    ASSERT_LE(choice.take, queue.size());
+    int64_t rows = 0;
+    for (size_t i = 0; i < choice.take; ++i) rows += queue[i].rows;
+    EXPECT_TRUE(rows <= 8 || choice.take == 1);
+    if (choice.take > 0) {
+      // It took all that fits.
+      EXPECT_TRUE(choice.take == queue.size() || rows + queue[choice.take].rows > 8);
+    } else {
+      EXPECT_EQ(choice.wake.has_value(), !queue.empty());
+      EXPECT_GT(choice.wake.value_or(Clock::time_point::max()), now);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace recpile

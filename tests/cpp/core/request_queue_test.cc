@@ -1,0 +1,195 @@
+#include "engine/request_queue.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <future>
+#include <numeric>
+#include <thread>
+
+namespace recpile {
+namespace {
+
+constexpr auto kForever = std::chrono::hours(1);
+
+// A request that can be told from others, of `rows` candidates.
+QueuedRequest Numbered(int64_t number, int64_t rows = 1) {
+  QueuedRequest request;
+  request.checked.rows = number;
+  request.done = [](InferResult) {};
+  request.rows = rows;
+  request.since = Clock::now();
+  return request;
+}
+
+std::vector<int64_t> Numbers(const std::vector<QueuedRequest>& requests) {
+  std::vector<int64_t> numbers;
+  for (const QueuedRequest& request : requests) numbers.push_back(request.checked.rows);
+  return numbers;
+}
+
+using Order = std::vector<int64_t>;
+
+TEST(RequestQueue, IsFirstInFirstOut) {
+  RequestQueue queue({2, std::chrono::microseconds(0)}, 100);
+  for (int64_t i = 0; i < 5; ++i) ASSERT_TRUE(queue.Push(Numbered(i)).ok());
+  EXPECT_EQ(queue.size(), 5u);
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0, 1}));
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{2, 3}));
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{4}));
+  EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST(RequestQueue, FullQueueRefusesAndLeavesTheRequestUntouched) {
+  RequestQueue queue({8, std::chrono::microseconds(0)}, 2);
+  ASSERT_TRUE(queue.Push(Numbered(0)).ok());
+  ASSERT_TRUE(queue.Push(Numbered(1)).ok());
+  QueuedRequest third = Numbered(2);
+  const Status status = queue.Push(std::move(third));
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(status.message(), "the queue is full: 2 requests wait; send fewer at once");
+  EXPECT_EQ(third.checked.rows, 2);
+  EXPECT_TRUE(third.done != nullptr);
+  EXPECT_EQ(queue.size(), 2u);
+  // Once there is room, the same request is taken.
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0, 1}));
+  EXPECT_TRUE(queue.Push(std::move(third)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{2}));
+}
+
+TEST(RequestQueue, ClosedQueueRefusesAndLeavesTheRequestUntouched) {
+  RequestQueue queue({8, std::chrono::microseconds(0)}, 2);
+  queue.Close();
+  QueuedRequest late = Numbered(0);
+  const Status status = queue.Push(std::move(late));
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(status.message(), "the engine is stopping; send the request elsewhere");
+  EXPECT_TRUE(late.done != nullptr);
+}
+
+TEST(RequestQueue, CloseDrainsWhatWaitsThenGivesEmptyForEver) {
+  RequestQueue queue({2, kForever}, 100);
+  for (int64_t i = 0; i < 3; ++i) ASSERT_TRUE(queue.Push(Numbered(i)).ok());
+  queue.Close();
+  queue.Close();
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0, 1}));
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{2}));
+  EXPECT_TRUE(queue.PopBatch().empty());
+  EXPECT_TRUE(queue.PopBatch().empty());
+}
+
+TEST(RequestQueue, FullBatchIgnoresTheDelay) {
+  RequestQueue queue({2, kForever}, 100);
+  ASSERT_TRUE(queue.Push(Numbered(0)).ok());
+  ASSERT_TRUE(queue.Push(Numbered(1)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0, 1}));
+}
+
+TEST(RequestQueue, RequestThatIsDueGoes) {
+  RequestQueue queue({8, kForever}, 100);
+  QueuedRequest old = Numbered(0);
+  old.since -= kForever;
+  ASSERT_TRUE(queue.Push(std::move(old)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0}));
+}
+
+TEST(RequestQueue, LargeRequestRunsAlone) {
+  RequestQueue queue({2, kForever}, 100);
+  ASSERT_TRUE(queue.Push(Numbered(0, 1000)).ok());
+  ASSERT_TRUE(queue.Push(Numbered(1, 2)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0}));
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{1}));
+}
+
+TEST(RequestQueue, PushWakesWhoeverWaits) {
+  RequestQueue queue({8, std::chrono::microseconds(0)}, 100);
+  auto popped = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
+  ASSERT_TRUE(queue.Push(Numbered(7)).ok());
+  EXPECT_EQ(popped.get(), Order{7});
+}
+
+TEST(RequestQueue, PushThatFillsTheBatchWakesWhoeverWaitsForCompany) {
+  RequestQueue queue({2, kForever}, 100);
+  ASSERT_TRUE(queue.Push(Numbered(0)).ok());
+  auto popped = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
+  ASSERT_TRUE(queue.Push(Numbered(1)).ok());
+  EXPECT_EQ(popped.get(), (Order{0, 1}));
+}
+
+TEST(RequestQueue, CloseWakesWhoeverWaitsForCompany) {
+  RequestQueue queue({8, kForever}, 100);
+  ASSERT_TRUE(queue.Push(Numbered(0)).ok());
+  auto popped = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
+  queue.Close();
+  EXPECT_EQ(popped.get(), Order{0});
+}
+
+TEST(RequestQueue, CloseWakesEverybody) {
+  RequestQueue queue({8, kForever}, 100);
+  std::vector<std::future<bool>> idle;
+  for (int i = 0; i < 4; ++i) idle.push_back(std::async(std::launch::async, [&] { return queue.PopBatch().empty(); }));
+  queue.Close();
+  for (auto& one : idle) EXPECT_TRUE(one.get());
+}
+
+TEST(RequestQueue, LeftoverOfOneBatchWakesAnother) {
+  RequestQueue queue({1, kForever}, 100);
+  auto first = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
+  auto second = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
+  ASSERT_TRUE(queue.Push(Numbered(0)).ok());
+  ASSERT_TRUE(queue.Push(Numbered(1)).ok());
+  Order both = first.get();
+  const Order other = second.get();
+  both.insert(both.end(), other.begin(), other.end());
+  std::sort(both.begin(), both.end());
+  EXPECT_EQ(both, (Order{0, 1}));
+}
+
+// Two consumers and two producers, with and without a delay: every request comes out exactly once, in the order of its
+// producer within each consumer, and no batch is too large.
+void ExpectEveryRequestOnce(Clock::duration delay) {
+  constexpr int64_t kEach = 3000, kMost = 5;
+  RequestQueue queue({kMost, std::chrono::duration_cast<std::chrono::microseconds>(delay)}, 2 * kEach);
+  const auto consume = [&] {
+    Order mine;
+    while (true) {
+      const auto batch = queue.PopBatch();
+      if (batch.empty()) return mine;
+      EXPECT_LE(batch.size(), static_cast<size_t>(kMost));
+      for (const int64_t number : Numbers(batch)) mine.push_back(number);
+    }
+  };
+  const auto produce = [&](int64_t first) {
+    for (int64_t i = first; i < first + kEach; ++i) EXPECT_TRUE(queue.Push(Numbered(i)).ok());
+  };
+  auto one = std::async(std::launch::async, consume);
+  auto two = std::async(std::launch::async, consume);
+  std::thread even([&] { produce(0); }), odd([&] { produce(kEach); });
+  even.join();
+  odd.join();
+  queue.Close();
+  Order all;
+  for (auto* part : {&one, &two}) {
+    const Order mine = part->get();
+    for (const bool upper : {false, true}) {
+      Order from;
+      std::copy_if(mine.begin(), mine.end(), std::back_inserter(from),
+                   [&](int64_t n) { return (n >= kEach) == upper; });
+      EXPECT_TRUE(std::is_sorted(from.begin(), from.end()));
+    }
+    all.insert(all.end(), mine.begin(), mine.end());
+  }
+  std::sort(all.begin(), all.end());
+  Order wanted(2 * kEach);
+  std::iota(wanted.begin(), wanted.end(), 0);
+  EXPECT_EQ(all, wanted);
+}
+
+TEST(RequestQueue, TwoConsumersReceiveEveryRequestExactlyOnce) { ExpectEveryRequestOnce(Clock::duration::zero()); }
+
+TEST(RequestQueue, TwoConsumersThatWaitForCompanyReceiveEveryRequestExactlyOnce) {
+  ExpectEveryRequestOnce(std::chrono::microseconds(50));
+}
+
+}  // namespace
+}  // namespace recpile

@@ -1,0 +1,71 @@
+// A backend whose requests wait until the test answers them.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "http/service.h"
+#include "support.h"
+
+namespace recpile::testing {
+
+class HeldBackend {
+ public:
+  // With `refusal`, Submit fails with it.
+  http::Backend Make(std::optional<Status> refusal = std::nullopt) {
+    return {.model = ToyModel(),
+            .submit =
+                [this, refusal](InferRequest request, InferCallback done) {
+                  if (refusal) return *refusal;
+                  const std::lock_guard lock(mutex_);
+                  held_.emplace_back(std::move(request), std::move(done));
+                  arrived_.notify_all();
+                  return Status();
+                },
+            .stats = [] { return EngineStats{.requests_ok = 3, .batches = 2}; }};
+  }
+
+  void WaitFor(size_t count) {
+    std::unique_lock lock(mutex_);
+    arrived_.wait(lock, [&] { return held_.size() >= count; });
+  }
+
+  // Answers what is held, on the calling thread: `score` is the sum of each row of `dense`, `half` has no rows.
+  void AnswerAll(std::optional<Status> failure = std::nullopt) {
+    std::vector<std::pair<InferRequest, InferCallback>> held;
+    {
+      const std::lock_guard lock(mutex_);
+      held.swap(held_);
+    }
+    for (auto& [request, done] : held) done(failure ? InferResult(*failure) : InferResult(Score(request)));
+  }
+
+ private:
+  static std::vector<Tensor> Score(const InferRequest& request) {
+    const Tensor& dense = request.inputs.at(0);
+    const auto scores = std::make_shared<std::vector<float>>(static_cast<size_t>(dense.shape.at(0)));
+    const auto values = dense.as<float>();
+    for (size_t i = 0; i < values.size(); ++i) (*scores)[i / 4] += values[i];
+    Tensor score{.name = "score", .dtype = DType::kFp32, .shape = {dense.shape[0]}};
+    score.data = std::as_bytes(std::span<const float>(*scores));
+    score.owner = scores;
+    return {score, Tensor{.name = "half", .dtype = DType::kBf16, .shape = {0, 2}}};
+  }
+
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<std::pair<InferRequest, InferCallback>> held_;
+};
+
+// A request for the score of one row, and the answer to it.
+inline constexpr char kInferJson[] =
+    R"({"inputs":[{"name":"dense","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}],"outputs":[{"name":"score"}]})";
+inline constexpr char kInferAnswer[] = R"({"model_name":"toy","model_version":"1",)"
+                                       R"("outputs":[{"name":"score","datatype":"FP32","shape":[1],"data":[10]}]})";
+
+}  // namespace recpile::testing

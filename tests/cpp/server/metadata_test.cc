@@ -1,0 +1,71 @@
+#include "kserve/metadata.h"
+
+#include <gtest/gtest.h>
+
+#include "kserve/datatypes.h"
+#include "nlohmann/json.hpp"
+#include "support.h"
+
+namespace recpile::kserve {
+namespace {
+
+using nlohmann::json;
+using testing::ToyModel;
+
+TEST(Metadata, Server) {
+  EXPECT_EQ(ServerMetadataJson("1.2"), R"({"name":"recpile","version":"1.2",)"
+                                       R"("extensions":["binary_tensor_data","model_configuration","statistics"]})");
+}
+
+TEST(Metadata, ModelHasKserveDatatypesAndOpenDimensions) {
+  const json model = json::parse(ModelMetadataJson(ToyModel()));
+  EXPECT_EQ(model["name"], "toy");
+  EXPECT_EQ(model["versions"], json::array({"1"}));
+  EXPECT_EQ(model["inputs"][0], json::parse(R"({"name":"dense","datatype":"FP32","shape":[-1,4]})"));
+  EXPECT_EQ(model["outputs"][1], json::parse(R"({"name":"half","datatype":"BF16","shape":[-1,2]})"));
+}
+
+TEST(Metadata, ConfigIsTritons) {
+  const json config = json::parse(ModelConfigJson(ToyModel()));
+  EXPECT_EQ(config["max_batch_size"], 0);
+  EXPECT_EQ(config["input"][1], json::parse(R"({"name":"ids.values","data_type":"TYPE_INT64","dims":[-1]})"));
+  EXPECT_EQ(config["output"][0]["data_type"], "TYPE_FP32");
+}
+
+TEST(Metadata, StatsHaveTritonsForm) {
+  const EngineStats stats{.requests_ok = 5,
+                          .requests_failed = 1,
+                          .requests_rejected = 2,
+                          .samples = 50,
+                          .batches = 3,
+                          .queued = 4,
+                          .queue_ns = 600,
+                          .compute_ns = 700};
+  const json all = json::parse(ModelStatsJson(ToyModel(), stats, 900));
+  ASSERT_EQ(all["model_stats"].size(), 1u);
+  const json& entry = all["model_stats"][0];
+  EXPECT_EQ(entry["name"], "toy");
+  EXPECT_EQ(entry["version"], "1");
+  EXPECT_EQ(entry["inference_count"], 50);
+  EXPECT_EQ(entry["execution_count"], 3);
+  EXPECT_EQ(entry["inference_stats"], json::parse(R"({"success":{"count":5,"ns":900},"fail":{"count":3,"ns":0},
+      "queue":{"count":6,"ns":600},"compute_input":{"count":3,"ns":0},"compute_infer":{"count":3,"ns":700},
+      "compute_output":{"count":3,"ns":0}})"));
+  EXPECT_EQ(entry["recpile"], json::parse(R"({"rejected_count":2,"queued_count":4})"));
+}
+
+TEST(Metadata, ErrorsSurviveTextThatIsNotUtf8) {
+  EXPECT_EQ(ErrorJson("bad \"name\" \xff"), "{\"error\":\"bad \\\"name\\\" \xef\xbf\xbd\"}");
+}
+
+TEST(Datatypes, NamesGoBothWays) {
+  for (const DType dtype : {DType::kBool, DType::kUint8, DType::kInt8, DType::kInt32, DType::kInt64, DType::kFp16,
+                            DType::kBf16, DType::kFp32, DType::kFp64}) {
+    EXPECT_EQ(DatatypeFromName(DatatypeName(dtype)), dtype);
+  }
+  EXPECT_FALSE(DatatypeFromName("fp32"));
+  EXPECT_EQ(ConfigTypeName(DType::kBf16), "TYPE_BF16");
+}
+
+}  // namespace
+}  // namespace recpile::kserve
