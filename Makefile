@@ -7,7 +7,7 @@ SHELL := /bin/bash
 JOBS ?= 2
 DEMO_ARGS ?=
 
-CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 2>/dev/null)
+CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'benchmarks/*.cc')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
 .PHONY: help setup demo test test-fast check format bench clean
@@ -41,6 +41,13 @@ test: setup
 # What a developer runs between edits.
 test-fast: setup
 	scripts/test.sh "$(VENV)" -m "not slow"
+
+# The engine with and without coalescing, on the artifacts of `make demo`.
+bench: setup
+	scripts/setup_system.sh libbenchmark-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
+	for artifact in demo-out/*.pt2; do build/*/benchmarks/recpile_engine_benchmark $$artifact; done
 
 check: $(VENV)/.packages
 	$(BIN)/ruff format --check .

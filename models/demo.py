@@ -73,9 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     rows, sizes, ok = _compare_all(console, options, checkpoint, held_out)
 
     console.rule("the same held-out rows through each")
-    console.print(_table(rows, held_out.labels))
+    _print_table(console, rows, held_out.labels)
     for name, size in sizes.items():
-        console.print(f"{name}: {size:,} bytes")
+        console.print(f"{size:>12,} bytes  {name}")
     console.print(f"demo {'passed' if ok else 'FAILED: scores differ too much'} in {time.monotonic() - began:.0f} s")
     return 0 if ok else 1
 
@@ -95,7 +95,7 @@ def _compare_all(
         console.rule(f"export {variant.name}")
         _export(artifact, checkpoint, options.out / HELD_OUT, variant)
         sizes[f"artifact {variant.name}"] = artifact.stat().st_size
-        sizes[f"  of which tables {variant.name}"] = _table_bytes(artifact)
+        sizes[f"tables in artifact {variant.name}"] = _table_bytes(artifact)
         runtime = DebugRuntime(artifact)
         debug = np.concatenate([runtime.run(flat)["score"].numpy() for flat in requests])
         console.rule(f"serve {variant.name} from C++")
@@ -124,24 +124,21 @@ def _table_bytes(artifact: Path) -> int:
     return sum(t["rows"] * t["row_bytes"] for t in DebugRuntime(artifact).manifest["tables"])
 
 
-def _table(rows: list[Row], labels: np.ndarray) -> Table:
-    table = Table()
-    table.add_column("")
-    for column in ("AUC", "NE", "largest difference", "requests/s", "samples/s", "p50 ms", "p99 ms"):
-        table.add_column(column, justify="right")
+def _print_table(console: Console, rows: list[Row], labels: np.ndarray) -> None:
+    table = Table(title_justify="left")
+    table.add_column("who answers", no_wrap=True)
+    for column in ("AUC", "NE", "max diff", "req/s", "rows/s", "p50 ms", "p99 ms"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        measured = [
-            f"{auc(labels, row.scores):.5f}",
-            f"{normalized_entropy(labels, row.scores):.5f}",
-            f"{row.difference:.2g}",
-        ]
+        quality = [f"{auc(labels, row.scores):.5f}", f"{normalized_entropy(labels, row.scores):.5f}"]
         load = row.load
         speed = ["", "", "", ""]
         if load is not None:
             speed = [f"{load.requests_per_second:,.0f}", f"{load.samples_per_second:,.0f}"]
             speed += [f"{load.percentile_ms(50):.2f}", f"{load.percentile_ms(99):.2f}"]
-        table.add_row(row.who, *measured, *speed)
-    return table
+        table.add_row(row.who, *quality, f"{row.difference:.1e}", *speed)
+    console.print(table)
+    console.print("max diff: largest absolute difference from eager fp32; times as the client sees them")
 
 
 if __name__ == "__main__":

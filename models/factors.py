@@ -21,11 +21,11 @@ def item_factors(train: Examples, rows: int, dim: int, scale: float) -> FloatArr
     taste and neither strictness nor popularity. Items without ratings get zeros.
     """
     users, user = np.unique(train.values["user"], return_inverse=True)
-    item = train.values["item"]
+    items, item = np.unique(train.values["item"], return_inverse=True)
     signs = np.where(train.labels > 0, 1.0, -1.0)
-    rated = np.zeros((len(users), rows))
+    rated = np.zeros((len(users), len(items)))
     rated[user, item] = 1.0
-    taste = np.zeros((len(users), rows))
+    taste = np.zeros_like(rated)
     taste[user, item] = signs
     taste -= rated * (taste.sum(axis=1) / rated.sum(axis=1))[:, None]
     taste -= rated * (taste.sum(axis=0) / (rated.sum(axis=0) + _ITEM_PRIOR))
@@ -33,6 +33,6 @@ def item_factors(train: Examples, rows: int, dim: int, scale: float) -> FloatArr
     _, strengths, directions = np.linalg.svd(taste, full_matrices=False)
     rank = min(dim, len(strengths))
     factors = np.zeros((rows, dim))
-    factors[:, :rank] = (directions[:rank] * np.sqrt(strengths[:rank, None])).T
+    factors[items, :rank] = (directions[:rank] * np.sqrt(strengths[:rank, None])).T
     size = np.sqrt(np.mean(factors**2))
     return (factors * (scale / size if size > 0 else 0.0)).astype(np.float32)

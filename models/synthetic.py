@@ -25,7 +25,7 @@ _TASTE_BONUS, _MOOD, _APPEAL, _NOISE = 1.2, 0.5, 0.5, 0.7
 
 @dataclass(frozen=True)
 class SyntheticOptions:
-    """Sizes; ratings is a target, met to within the rounding of each user's share. Ids are 1..users, 1..items."""
+    """Sizes. Ids are 1..users and 1..items; ratings is a target, as nobody rates more than half of the items."""
 
     users: int = 600
     items: int = 800

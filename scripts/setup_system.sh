@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian/Ubuntu packages that the build needs, if any is missing and root or sudo is at hand; else says
 # exactly what to install.
+#   setup_system.sh [more packages]
 set -euo pipefail
 
 packages=(
@@ -11,6 +12,7 @@ packages=(
   libspdlog-dev          # its log
   libxxhash-dev          # checksums of artifacts
   libgtest-dev           # C++ tests
+  "$@"                   # what the caller needs besides
 )
 
 # A Python that was not built on this machine by hand needs its headers and venv from Debian too.
