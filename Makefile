@@ -22,25 +22,26 @@ help:
 setup: $(VENV)/.built
 
 $(VENV)/.packages: pyproject.toml scripts/setup_system.sh scripts/setup_python.sh
-	scripts/setup_system.sh
-	scripts/setup_python.sh "$(PYTHON)" "$(VENV)"
-	touch $@
+	@scripts/setup_system.sh
+	@scripts/setup_python.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
 
 # An editable install: Python runs from the source, the extension and the server are built (incrementally, in build/).
 $(VENV)/.built: $(VENV)/.packages $(BUILD_INPUTS)
-	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+	@echo "building (minutes the first time)"
+	@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  -C cmake.define.RECPILE_TESTS=ON --editable .
-	touch $@
+	@touch $@
 
 demo: setup
-	$(BIN)/python -m recpile.models.demo $(DEMO_ARGS)
+	@$(BIN)/python -m recpile.models.demo $(DEMO_ARGS)
 
 test: setup
-	scripts/test.sh "$(VENV)"
+	@scripts/test.sh "$(VENV)"
 
 # What a developer runs between edits.
 test-fast: setup
-	scripts/test.sh "$(VENV)" -m "not slow"
+	@scripts/test.sh "$(VENV)" -m "not slow"
 
 # The engine with and without coalescing, on the artifacts of `make demo`.
 bench: setup

@@ -2,8 +2,8 @@
 //
 //   recpile_engine_benchmark ARTIFACT [google-benchmark flags]
 //
-// Each iteration submits a burst of requests of `candidates` rows and waits for every answer. max_batch 1 runs each request
-// alone; compare items_per_second (candidates answered) between the two.
+// Each iteration submits a burst of requests of `candidates` rows and waits for every answer. max_batch 1 runs each
+// request alone; compare items_per_second (candidates answered) between the two.
 #include <benchmark/benchmark.h>
 
 #include <atomic>

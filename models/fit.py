@@ -39,6 +39,7 @@ class TrainOptions:
     item_scale: float = 0.03
     checks_per_epoch: int = 3
     patience: int = 4
+    # The batches are small: a second thread saves little, and on a busy machine waiting for it costs many times more.
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -82,11 +83,11 @@ def fit(splits: Splits, options: TrainOptions, progress: Progress) -> Fitted:
             if step % check_every and step != steps:
                 continue
             reached = auc(splits.validation.labels, score(model, splits.validation))
-            progress.update(task, description=f"training, validation AUC {reached:.4f}")
             worse = 0 if reached > best.validation_auc else worse + 1
             if worse == 0:
                 best = Fitted(model, step * options.batch_size, reached)
                 best_weights = copy.deepcopy(model.state_dict())
+                progress.update(task, description=f"training, best validation AUC {reached:.4f}")
             elif worse == options.patience:
                 break
         progress.update(task, completed=steps)

@@ -16,8 +16,6 @@ fi
 install=("$venv/bin/pip" install --quiet --disable-pip-version-check)
 # First, and alone: with torch there, nothing that asks for "some torch" brings another.
 "${install[@]}" torch==2.13.0 fbgemm-gpu-cpu==1.8.0
-# Its metadata asks for the CUDA build of FBGEMM; what it really needs is in pyproject.toml.
-"${install[@]}" --no-deps torchrec==1.8.0
 "$venv/bin/python" - <<'PY' | xargs -d '\n' "${install[@]}"
 import sys
 if sys.version_info >= (3, 11):
@@ -29,3 +27,6 @@ extras = project["optional-dependencies"]
 wanted = project["dependencies"] + [one for extra in ("demo", "dev") for one in extras[extra]]
 print("\n".join(one for one in wanted if not one.startswith("recpile")))
 PY
+# Last, or pip would complain of it at every other package: its metadata asks for the CUDA build of FBGEMM. What it really
+# needs is in pyproject.toml.
+"${install[@]}" --no-deps torchrec==1.8.0

@@ -57,7 +57,8 @@ Status CheckFiles(const Manifest& manifest, const ZipIndex& index, std::span<con
                                      " bytes; the manifest says " + std::to_string(wanted.bytes));
     }
     if (checksums && Xxh3Hex(file.subspan(entry->second.offset, entry->second.size)) != wanted.xxh3) {
-      return Status::InvalidArgument("its entry '" + name + "' does not match its checksum: the file was altered or damaged");
+      return Status::InvalidArgument("its entry '" + name +
+                                     "' does not match its checksum: the file was altered or damaged");
     }
   }
   return {};

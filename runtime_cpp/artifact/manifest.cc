@@ -128,8 +128,8 @@ Table ReadTable(const Json& json) {
     throw Malformed(what + " has unknown dtype '" + table.dtype + "'");
   }
   Require(table.rows > 0 && table.dim > 0, what + " is empty");
-  Require(table.row_bytes == expected, what + " has rows of " + std::to_string(table.row_bytes) + " bytes; expected " +
-                                           std::to_string(expected));
+  Require(table.row_bytes == expected,
+          what + " has rows of " + std::to_string(table.row_bytes) + " bytes; expected " + std::to_string(expected));
   Require(table.rows <= kMaxSize / table.row_bytes, what + " is too large");
   return table;
 }
@@ -187,7 +187,8 @@ void CheckRows(const Manifest& manifest) {
     for (const LookupFeature& feature : stage.features) {
       const ValueId lengths = stage.sources[feature.source].lengths;
       const bool known = lengths < static_cast<ValueId>(manifest.inputs.size());
-      Require(!known || feature.row < manifest.inputs[lengths].keys, "stage '" + stage.name + "' reads a key that is not there");
+      Require(!known || feature.row < manifest.inputs[lengths].keys,
+              "stage '" + stage.name + "' reads a key that is not there");
     }
   }
 }
@@ -206,7 +207,8 @@ Manifest Read(const Json& json) {
   for (const Json& stage : json.at("stages")) manifest.stages.push_back(ReadStage(stage, values, manifest.tables));
   for (const Json& output : json.at("outputs")) {
     const auto name = output.at("name").get<std::string>();
-    OutputSpec spec{ReadSpec(output, name), values.Find(output.at("value").get<std::string>(), "output '" + name + "'")};
+    OutputSpec spec{ReadSpec(output, name),
+                    values.Find(output.at("value").get<std::string>(), "output '" + name + "'")};
     Require(!spec.spec.shape.empty() && spec.spec.shape[0] == -1, "output '" + name + "' has no candidates axis");
     manifest.outputs.push_back(std::move(spec));
   }

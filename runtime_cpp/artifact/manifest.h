@@ -1,4 +1,5 @@
-// The manifest as the runtime uses it: names resolved to numbers, every number checked. docs/artifact.md is the grammar.
+// The manifest as the runtime uses it: names resolved to numbers, every number checked. docs/artifact.md is the
+// grammar.
 #pragma once
 
 #include <cstdint>

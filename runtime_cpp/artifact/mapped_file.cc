@@ -27,7 +27,7 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& pa
     if (errno == ENOENT) return Status::NotFound("no artifact at " + path);
     return Status::InvalidArgument("cannot open " + path + ": " + reason);
   }
-  struct stat info {};
+  struct stat info{};
   if (fstat(file.fd, &info) != 0) return Status::Internal("cannot stat " + path + ": " + std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return Status::InvalidArgument(path + " is not a file");
   if (info.st_size == 0) return Status::InvalidArgument(path + " is empty");

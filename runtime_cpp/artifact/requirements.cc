@@ -38,7 +38,8 @@ Status CheckRequirements(const Requirements& needs, const Machine& machine) {
     if (!machine.cpu_features.contains(feature)) lacking += (lacking.empty() ? "" : ", ") + feature;
   }
   if (lacking.empty()) return {};
-  return Status::Unsupported("the artifact's code uses CPU features that this machine lacks: " + lacking + "; export it here");
+  return Status::Unsupported("the artifact's code uses CPU features that this machine lacks: " + lacking +
+                             "; export it here");
 }
 
 }  // namespace recpile

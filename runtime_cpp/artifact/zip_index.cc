@@ -53,7 +53,8 @@ Result<Directory> FindDirectory(Bytes archive) {
   for (size_t at = last + 1; at-- > first;) {
     if (Read<uint32_t>(archive, at) != kEndSignature) continue;
     if (at + kEndBytes + Read<uint16_t>(archive, at + 20) != archive.size()) continue;
-    Directory found{Read<uint16_t>(archive, at + 10), Read<uint32_t>(archive, at + 12), Read<uint32_t>(archive, at + 16)};
+    Directory found{Read<uint16_t>(archive, at + 10), Read<uint32_t>(archive, at + 12),
+                    Read<uint32_t>(archive, at + 16)};
     const bool is64 = found.entries == kMax16 || found.bytes == kMax32 || found.offset == kMax32;
     if (!is64) return found;
     if (at < kEnd64LocatorBytes || Read<uint32_t>(archive, at - kEnd64LocatorBytes) != kEnd64LocatorSignature) {

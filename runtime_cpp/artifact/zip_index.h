@@ -19,8 +19,9 @@ struct ZipEntry {
 // By name, without the archive's root folder.
 using ZipIndex = std::map<std::string, ZipEntry, std::less<>>;
 
-// Reads the central directory (with ZIP64). Refuses, naming the entry: compressed or encrypted entries, sizes or offsets
-// beyond the archive, entries that overlap, names that repeat or that would leave a folder they are unpacked in.
+// Reads the central directory (with ZIP64). Refuses, naming the entry: compressed or encrypted entries, sizes or
+// offsets beyond the archive, entries that overlap, names that repeat or that would leave a folder they are unpacked
+// in.
 Result<ZipIndex> ReadZipIndex(std::span<const std::byte> archive);
 
 }  // namespace recpile

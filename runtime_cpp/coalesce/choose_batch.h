@@ -11,12 +11,12 @@ namespace recpile {
 using Clock = std::chrono::steady_clock;
 
 struct BatchOptions {
-  int64_t max_batch_size = 1024;            // candidates
-  std::chrono::microseconds max_delay{0};   // how long a request may wait for company
+  int64_t max_batch_size = 1024;           // candidates
+  std::chrono::microseconds max_delay{0};  // how long a request may wait for company
 };
 
 struct BatchChoice {
-  size_t take = 0;                            // requests from the front of the queue; 0: not yet
+  size_t take = 0;                             // requests from the front of the queue; 0: not yet
   std::optional<Clock::time_point> wake = {};  // with take == 0: when to ask again, if nothing arrives before
 };
 

@@ -21,7 +21,8 @@ Result<std::vector<SegmentedInput>> Arrange(const Manifest& manifest, std::vecto
     const auto found = std::find_if(manifest.inputs.begin(), manifest.inputs.end(),
                                     [&](const InputTensor& input) { return input.spec.name == tensor.name; });
     if (found == manifest.inputs.end()) {
-      return Status::InvalidArgument("unknown input '" + tensor.name + "'; the model's inputs are " + KnownInputs(manifest));
+      return Status::InvalidArgument("unknown input '" + tensor.name + "'; the model's inputs are " +
+                                     KnownInputs(manifest));
     }
     const auto at = static_cast<size_t>(found - manifest.inputs.begin());
     if (seen[at]) return Status::InvalidArgument("input '" + tensor.name + "' appears twice");
@@ -39,8 +40,8 @@ Result<std::vector<SegmentedInput>> Arrange(const Manifest& manifest, std::vecto
 Status CheckTensor(const InputTensor& input, const Tensor& tensor) {
   const TensorSpec& spec = input.spec;
   if (tensor.dtype != spec.dtype) {
-    return Status::InvalidArgument("input '" + spec.name + "' is " + std::string(DTypeName(tensor.dtype)) + "; expected " +
-                                   std::string(DTypeName(spec.dtype)));
+    return Status::InvalidArgument("input '" + spec.name + "' is " + std::string(DTypeName(tensor.dtype)) +
+                                   "; expected " + std::string(DTypeName(spec.dtype)));
   }
   bool fits = tensor.shape.size() == spec.shape.size();
   size_t bytes = DTypeBytes(spec.dtype);
@@ -51,12 +52,13 @@ Status CheckTensor(const InputTensor& input, const Tensor& tensor) {
     bytes *= static_cast<size_t>(std::max<int64_t>(size, 0));
   }
   if (!fits) {
-    return Status::InvalidArgument("input '" + spec.name + "' has shape " + ShapeToString(tensor.shape) + "; expected " +
-                                   ShapeToString(spec.shape));
+    return Status::InvalidArgument("input '" + spec.name + "' has shape " + ShapeToString(tensor.shape) +
+                                   "; expected " + ShapeToString(spec.shape));
   }
   if (bytes != tensor.data.size()) {
     return Status::InvalidArgument("input '" + spec.name + "' has " + std::to_string(tensor.data.size()) +
-                                   " bytes; its shape " + ShapeToString(tensor.shape) + " needs " + std::to_string(bytes));
+                                   " bytes; its shape " + ShapeToString(tensor.shape) + " needs " +
+                                   std::to_string(bytes));
   }
   return {};
 }
@@ -74,12 +76,13 @@ Result<int64_t> CountRows(const Manifest& manifest, const std::vector<SegmentedI
       first = &tensor;
       rows = here;
     } else if (here != rows) {
-      return Status::InvalidArgument("input '" + tensor.name + "' has " + std::to_string(here) + " candidates; input '" +
-                                     first->name + "' has " + std::to_string(rows));
+      return Status::InvalidArgument("input '" + tensor.name + "' has " + std::to_string(here) +
+                                     " candidates; input '" + first->name + "' has " + std::to_string(rows));
     }
   }
   if (rows == 0) {
-    return Status::InvalidArgument("the request is empty: input '" + first->name + "' has 0 candidates; send at least 1");
+    return Status::InvalidArgument("the request is empty: input '" + first->name +
+                                   "' has 0 candidates; send at least 1");
   }
   return rows;
 }
@@ -120,8 +123,8 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
   if (!totals.ok()) return totals.status();
   const std::vector<size_t> ends = std::move(totals).value();
   if (ends.back() != ids) {
-    return Status::InvalidArgument("input '" + lengths.tensor.name + "' sums to " + std::to_string(ends.back()) + ", but '" +
-                                   values.tensor.name + "' has " + std::to_string(ids) + " ids");
+    return Status::InvalidArgument("input '" + lengths.tensor.name + "' sums to " + std::to_string(ends.back()) +
+                                   ", but '" + values.tensor.name + "' has " + std::to_string(ids) + " ids");
   }
   const auto cut = [&](SegmentedInput& input) {
     const size_t bytes = DTypeBytes(input.tensor.dtype);
@@ -148,7 +151,8 @@ std::optional<size_t> FirstOutOfRange(const Tensor& values, size_t start, size_t
   const T* ids = values.as<T>().data();
   // Branch-free over the whole segment, for it is nearly always clean: negative ids wrap to huge ones.
   bool clean = true;
-  for (size_t i = start; i < end; ++i) clean &= static_cast<uint64_t>(static_cast<int64_t>(ids[i])) < static_cast<uint64_t>(rows);
+  for (size_t i = start; i < end; ++i)
+    clean &= static_cast<uint64_t>(static_cast<int64_t>(ids[i])) < static_cast<uint64_t>(rows);
   if (clean) return std::nullopt;
   for (size_t i = start;; ++i) {
     if (ids[i] < 0 || ids[i] >= rows) return i;

@@ -21,8 +21,8 @@ struct CheckedRequest {
   int64_t rows = 0;                    // candidates, at least 1
 };
 
-// Checks names, types, shapes, lengths and ids. InvalidArgument names the input, what it was and what was expected. After
-// this, nothing in the request can make a lookup read out of bounds.
+// Checks names, types, shapes, lengths and ids. InvalidArgument names the input, what it was and what was expected.
+// After this, nothing in the request can make a lookup read out of bounds.
 Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest request);
 
 }  // namespace recpile

@@ -65,16 +65,18 @@ class Engine::Impl {
 
   // On a thread of its own: setting threads and warming up must not change the caller's.
   Status WarmUp() {
-    return std::async(std::launch::async, [this]() -> Status {
-             Executor::InitThread();
-             Instance instance(*this);
-             for (const int64_t rows : {int64_t{1}, int64_t{2}}) {
-               const CheckedRequest request = WarmUpRequest(artifact->manifest(), rows);
-               const CheckedRequest* const one[] = {&request};
-               RECPILE_RETURN_IF_ERROR(instance.Execute(one).status());
-             }
-             return {};
-           }).get();
+    return std::async(std::launch::async,
+                      [this]() -> Status {
+                        Executor::InitThread();
+                        Instance instance(*this);
+                        for (const int64_t rows : {int64_t{1}, int64_t{2}}) {
+                          const CheckedRequest request = WarmUpRequest(artifact->manifest(), rows);
+                          const CheckedRequest* const one[] = {&request};
+                          RECPILE_RETURN_IF_ERROR(instance.Execute(one).status());
+                        }
+                        return {};
+                      })
+        .get();
   }
 
   void Start() {
@@ -205,7 +207,8 @@ Status Engine::Submit(InferRequest request, InferCallback done) {
 InferResult Engine::Infer(InferRequest request) {
   std::promise<InferResult> promise;
   std::future<InferResult> answer = promise.get_future();
-  RECPILE_RETURN_IF_ERROR(Submit(std::move(request), [&promise](InferResult result) { promise.set_value(std::move(result)); }));
+  RECPILE_RETURN_IF_ERROR(
+      Submit(std::move(request), [&promise](InferResult result) { promise.set_value(std::move(result)); }));
   return answer.get();
 }
 

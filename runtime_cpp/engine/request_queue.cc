@@ -9,7 +9,8 @@ Status RequestQueue::Push(QueuedRequest&& request) {
     const std::lock_guard lock(mutex_);
     if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
     if (waiting_.size() >= max_size_) {
-      return Status::Unavailable("the queue is full: " + std::to_string(max_size_) + " requests wait; send fewer at once");
+      return Status::Unavailable("the queue is full: " + std::to_string(max_size_) +
+                                 " requests wait; send fewer at once");
     }
     waiting_.push_back(std::move(request));
   }

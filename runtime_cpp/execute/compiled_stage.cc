@@ -6,9 +6,9 @@ namespace recpile {
 
 CompiledStage::CompiledStage(const StageSpec& spec, const std::string& archive, int instances)
     : spec_(spec),
-      loader_(std::make_unique<torch::inductor::AOTIModelPackageLoader>(archive, spec.name, /*run_single_threaded=*/false,
-                                                                        static_cast<size_t>(instances),
-                                                                        /*device_index=*/-1)) {}
+      loader_(std::make_unique<torch::inductor::AOTIModelPackageLoader>(
+          archive, spec.name, /*run_single_threaded=*/false, static_cast<size_t>(instances),
+          /*device_index=*/-1)) {}
 
 void CompiledStage::Run(RunState& state) const {
   std::vector<at::Tensor> inputs;

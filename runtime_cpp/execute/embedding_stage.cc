@@ -46,15 +46,16 @@ at::Tensor View(std::vector<int64_t>& values) {
 EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
     : spec_(spec),
       artifact_(artifact),
-      operator_(c10::Dispatcher::singleton().findSchemaOrThrow("fbgemm::int_nbit_split_embedding_codegen_lookup_function",
-                                                               "")) {
+      operator_(c10::Dispatcher::singleton().findSchemaOrThrow(
+          "fbgemm::int_nbit_split_embedding_codegen_lookup_function", "")) {
   const Manifest& manifest = artifact.manifest();
   const auto inputs = static_cast<ValueId>(manifest.inputs.size());
   std::vector<int64_t> offsets;
   std::vector<uint8_t> types;
   std::vector<int32_t> dim_offsets = {0};
   straight_ = spec.sources.size() == 1 && spec.sources[0].lengths < inputs &&
-              manifest.inputs[static_cast<size_t>(spec.sources[0].lengths)].keys == static_cast<int64_t>(spec.features.size()) &&
+              manifest.inputs[static_cast<size_t>(spec.sources[0].lengths)].keys ==
+                  static_cast<int64_t>(spec.features.size()) &&
               manifest.inputs[static_cast<size_t>(spec.sources[0].values)].spec.dtype == DType::kInt64;
   for (size_t f = 0; f < spec.features.size(); ++f) {
     const LookupFeature& feature = spec.features[f];
@@ -97,7 +98,8 @@ EmbeddingStage::Bags EmbeddingStage::Gather(RunState& state) const {
     const std::vector<int64_t>& ends = state.source_ends[s];
     const auto batch = static_cast<size_t>(state.values[static_cast<size_t>(spec_.sources[s].lengths)].sizes().back());
     const size_t first = static_cast<size_t>(feature.row) * batch;
-    if (first + batch >= ends.size()) throw std::runtime_error("its lengths have no row " + std::to_string(feature.row));
+    if (first + batch >= ends.size())
+      throw std::runtime_error("its lengths have no row " + std::to_string(feature.row));
     const int64_t start = ends[first], end = ends[first + batch];
     const int64_t shift = state.offsets.back() - start;
     for (size_t b = 1; b <= batch; ++b) state.offsets.push_back(ends[first + b] + shift);
@@ -127,8 +129,8 @@ void EmbeddingStage::CheckIds(const Bags& bags, int64_t batch) const {
     const Table& table = artifact_.manifest().tables[static_cast<size_t>(spec_.features[f].table)];
     for (int64_t i = offsets[static_cast<int64_t>(f) * batch]; i < offsets[static_cast<int64_t>(f + 1) * batch]; ++i) {
       if (ids[i] >= 0 && ids[i] < table.rows) continue;
-      throw std::out_of_range("id " + std::to_string(ids[i]) + " is outside table '" + table.name + "', which has ids 0 to " +
-                              std::to_string(table.rows - 1));
+      throw std::out_of_range("id " + std::to_string(ids[i]) + " is outside table '" + table.name +
+                              "', which has ids 0 to " + std::to_string(table.rows - 1));
     }
   }
 }

@@ -115,7 +115,8 @@ class Executor::Impl {
 Executor::Executor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Executor::~Executor() = default;
 
-Result<std::unique_ptr<Executor>> Executor::Load(std::shared_ptr<const Artifact> artifact, const ExecutorOptions& options) {
+Result<std::unique_ptr<Executor>> Executor::Load(std::shared_ptr<const Artifact> artifact,
+                                                 const ExecutorOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->artifact = std::move(artifact);
   RECPILE_RETURN_IF_ERROR(impl->Load(options));
@@ -139,8 +140,7 @@ Result<std::vector<Tensor>> Executor::Run(Frame& frame, std::span<const Tensor> 
   for (size_t i = 0; i < inputs.size(); ++i) state.values[i] = View(inputs[i]);
 
   for (size_t i = 0; i < impl_->stages.size(); ++i) {
-    RECPILE_RETURN_IF_ERROR(
-        Guarded("stage '" + manifest.stages[i].name + "'", [&] { impl_->stages[i]->Run(state); }));
+    RECPILE_RETURN_IF_ERROR(Guarded("stage '" + manifest.stages[i].name + "'", [&] { impl_->stages[i]->Run(state); }));
   }
 
   int64_t rows = 0;

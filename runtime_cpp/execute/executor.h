@@ -28,7 +28,8 @@ class Executor {
   using FramePtr = std::unique_ptr<Frame, FrameDeleter>;
 
   // Loads the stages' code from `artifact`, which has been verified, and keeps it mapped.
-  static Result<std::unique_ptr<Executor>> Load(std::shared_ptr<const Artifact> artifact, const ExecutorOptions& options);
+  static Result<std::unique_ptr<Executor>> Load(std::shared_ptr<const Artifact> artifact,
+                                                const ExecutorOptions& options);
   ~Executor();
 
   FramePtr NewFrame() const;

@@ -7,9 +7,9 @@
 
 namespace recpile {
 
-// Loads FBGEMM's operator libraries from `dir`, or, if it is empty, from the `fbgemm_gpu` folder beside the `torch` folder
-// that holds this process's libtorch. Once a process; later calls give the first one's result. NotFound says where it
-// looked.
+// Loads FBGEMM's operator libraries from `dir`, or, if it is empty, from the `fbgemm_gpu` folder beside the `torch`
+// folder that holds this process's libtorch. Once a process; later calls give the first one's result. NotFound says
+// where it looked.
 Status LoadFbgemm(const std::string& dir);
 
 }  // namespace recpile

@@ -179,10 +179,11 @@ PYBIND11_MODULE(_engine, module) {
   module.doc() = "The recpile C++ engine.";
   py::class_<Engine, std::unique_ptr<Engine, Unloader>>(module, "Engine",
                                                         "One loaded artifact, its worker threads and its queue.")
-      .def(py::init([](const std::string& path, int instances, int64_t max_batch_size, int64_t max_queue_delay_microseconds,
-                       int64_t max_queue_size, bool verify_checksums) {
+      .def(py::init([](const std::string& path, int instances, int64_t max_batch_size,
+                       int64_t max_queue_delay_microseconds, int64_t max_queue_size, bool verify_checksums) {
              return std::unique_ptr<Engine, Unloader>(
-                 Load(path, instances, max_batch_size, max_queue_delay_microseconds, max_queue_size, verify_checksums).release());
+                 Load(path, instances, max_batch_size, max_queue_delay_microseconds, max_queue_size, verify_checksums)
+                     .release());
            }),
            py::arg("path"), py::kw_only(), py::arg("instances") = 0, py::arg("max_batch_size") = 1024,
            py::arg("max_queue_delay_microseconds") = 0, py::arg("max_queue_size") = 4096,

@@ -8,14 +8,14 @@ from recpile.models.dlrm import DLRMOptions, build, model_inputs
 from recpile.models.factors import item_factors
 from recpile.models.features import Splits
 from recpile.models.vocabulary import DENSE, KEYS, VOCABULARY
+from recpile.pycompiler.schema import Dense, KeyedJagged
 
 
 def test_build_needs_no_data_and_its_schema_names_the_flat_inputs(tiny_splits: Splits) -> None:
     model, schema = build()
     assert not model.training
     assert [one.name for one in schema.tensors()] == list(tiny_splits.train.flat(slice(0, 1)))
-    assert schema["dense"].shape == (len(DENSE),)
-    assert schema["sparse"].keys == KEYS
+    assert schema.inputs == (Dense("dense", (len(DENSE),)), KeyedJagged("sparse", KEYS))
     assert tiny_splits.train.keys == KEYS
 
 

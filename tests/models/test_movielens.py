@@ -14,7 +14,8 @@ FAKE = {
     "1\t24\tM\ttechnician\t85711\n3\t53\tF\tother\tV0R2M\n",
     "ml-100k.item": "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     "1\tToy Story\t1995\tAnimation Children's Comedy\n2\tunknown\tunkonwn\tunknown\n",
-    "ml-100k.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n3\t1\t4\t881250949\n1\t2\t3\t891717742\n",
+    "ml-100k.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    "3\t1\t4\t881250949\n1\t2\t3\t891717742\n",
 }
 
 

@@ -70,13 +70,13 @@ using InferCallback = std::function<void(InferResult)>;
 // Counters since Load, each only ever growing (but queued).
 struct EngineStats {
   uint64_t requests_ok = 0;
-  uint64_t requests_failed = 0;  // accepted, then answered with an error
+  uint64_t requests_failed = 0;    // accepted, then answered with an error
   uint64_t requests_rejected = 0;  // refused by Submit
-  uint64_t samples = 0;          // candidates answered
-  uint64_t batches = 0;          // executions of the DAG
-  uint64_t queued = 0;           // waiting now
-  uint64_t queue_ns = 0;         // summed over requests: from Submit to the start of its batch
-  uint64_t compute_ns = 0;       // summed over batches: coalesce, stages and split
+  uint64_t samples = 0;            // candidates answered
+  uint64_t batches = 0;            // executions of the DAG
+  uint64_t queued = 0;             // waiting now
+  uint64_t queue_ns = 0;           // summed over requests: from Submit to the start of its batch
+  uint64_t compute_ns = 0;         // summed over batches: coalesce, stages and split
 };
 
 // Thread-safe: every method may be called from any thread, several at once.

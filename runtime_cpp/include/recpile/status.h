@@ -57,8 +57,8 @@ class [[nodiscard]] Result {
 };
 
 // Passes a failed Status on to the caller.
-#define RECPILE_RETURN_IF_ERROR(expr)                        \
-  do {                                                       \
+#define RECPILE_RETURN_IF_ERROR(expr)                       \
+  do {                                                      \
     if (::recpile::Status s_ = (expr); !s_.ok()) return s_; \
   } while (false)
 

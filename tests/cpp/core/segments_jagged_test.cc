@@ -117,6 +117,19 @@ TEST(CheckIds, Int32IdsAreCheckedAndHaveNoKeyToName) {
   EXPECT_NE(RefusalOfHistory({std::numeric_limits<int32_t>::min(), 8, 9}), "");
 }
 
+TEST(CheckIds, EachKeyIsCheckedAgainstItsOwnTableOnly) {
+  // The other way round than in the toy model: color has 20 ids and size has 10.
+  const auto model = ParseManifest(Replaced(kToyManifest, R"("row": 0, "table": "colors"}, {"source": 0, "row": 1)",
+                                            R"("row": 1, "table": "colors"}, {"source": 0, "row": 0)"));
+  ASSERT_TRUE(model.ok());
+  const auto ids = [](std::vector<int64_t> all) {
+    return With(TwoCandidates(), Of<int64_t>("sparse.values", {4}, all));
+  };
+  EXPECT_EQ(Refusal(ids({19, 18, 17, 9}), model.value()), "");
+  EXPECT_EQ(Refusal(ids({19, 18, 17, 10}), model.value()),
+            "input 'sparse.values' has id 10 at index 3 (key 'size'); table 'colors' has ids 0 to 9");
+}
+
 TEST(CheckIds, KeyThatTwoTablesReadMustFitBoth) {
   const auto model =
       ParseManifest(Replaced(kToyManifest, R"("row": 1, "table": "sizes")", R"("row": 0, "table": "sizes")"));

@@ -141,6 +141,9 @@ TEST(HostileZip, DirectoryWithFewerRecordsThanItSaysIsRefused) {
   // No memory is set aside for what cannot be there.
   EXPECT_EQ(Refusal(BuildZip(one, {.zip64 = true, .entries = kHuge})), wanted);
   EXPECT_EQ(Refusal(BuildZip(one, {.bytes = 46})), std::string(kTruncated) + "a directory record is cut");
+  // A record takes 49 bytes here, so that the second one ends within its fixed part.
+  EXPECT_EQ(Refusal(BuildZip({{"m/a", "1"}, {"m/b", "2"}}, {.bytes = 92})),
+            std::string(kTruncated) + "a directory record is missing");
   EXPECT_EQ(Refusal(BuildZip(one, {.offset = 1})), std::string(kTruncated) + "a directory record is missing");
 }
 
