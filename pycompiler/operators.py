@@ -102,8 +102,9 @@ def _bags(values, lengths, weights, feature_source, feature_row):
         batch = lengths[source].shape[-1]
         offsets = ends[source][row * batch : (row + 1) * batch + 1]
         span = slice(int(offsets[0]), int(offsets[-1]))
-        ids = values[source][span].to(torch.int64)
-        yield _Bag(ids, offsets - offsets[0], weights[source][span] if weights else None)
+        # A strided view would be read as if it were contiguous by the kernel.
+        ids = values[source][span].to(torch.int64).contiguous()
+        yield _Bag(ids, offsets - offsets[0], weights[source][span].contiguous() if weights else None)
 
 
 def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int) -> Tensor:

@@ -135,3 +135,23 @@ def mixed_pooling() -> tuple[nn.Module, InputSchema]:
     torch.manual_seed(4)
     # Keys in another order than the tables, and one that no table reads.
     return MixedPooling().eval(), InputSchema([KeyedJagged("sparse", ["f3", "unused", "f1", "f0", "f2"])])
+
+
+class StridedIds(nn.Module):
+    """Ids that a stage computes as a strided view, with the input's own lengths, and weights likewise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bags = collection(("h", 31, 8, ["h"]), weighted=True)
+        self.out = nn.Linear(8, 1)
+
+    def forward(self, ids: JaggedTensor) -> Tensor:
+        values = torch.stack([ids.values() % 31, ids.values() % 7], dim=1)[:, 0]
+        weights = torch.stack([ids.values() * 0.1, ids.values() * 5.0], dim=1)[:, 0]
+        bags = KeyedJaggedTensor(keys=["h"], values=values, lengths=ids.lengths(), weights=weights)
+        return torch.sigmoid(self.out(self.bags(bags).values())).squeeze(1)
+
+
+def strided_ids() -> tuple[nn.Module, InputSchema]:
+    torch.manual_seed(5)
+    return StridedIds().eval(), InputSchema([Jagged("ids")])

@@ -20,7 +20,10 @@ class Artifact {
   static Result<std::shared_ptr<const Artifact>> Open(const std::string& path, bool verify_checksums,
                                                       const Machine& machine);
 
+  // As it was given, for messages.
   const std::string& path() const { return path_; }
+  // For libraries that open the file themselves: what was verified, whatever now bears its name.
+  std::string open_path() const { return file_->open_path(); }
   const Manifest& manifest() const { return manifest_; }
   // The whole mapped file: tables are found in it by offset.
   std::span<const std::byte> bytes() const { return file_->bytes(); }

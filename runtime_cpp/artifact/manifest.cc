@@ -20,6 +20,7 @@ void Require(bool condition, const std::string& message) {
 }
 
 constexpr int64_t kMaxSize = int64_t{1} << 48;
+constexpr int64_t kMaxRowElements = int64_t{1} << 28;
 
 int64_t Size(const Json& value, const std::string& what) {
   Require(value.is_number_integer(), what + " must be a whole number");
@@ -40,6 +41,16 @@ TensorSpec ReadSpec(const Json& json, const std::string& name) {
   // An axis by name varies from request to request.
   for (const Json& size : json.at("shape")) spec.shape.push_back(size.is_string() ? -1 : Size(size, name + ".shape"));
   return spec;
+}
+
+// Elements of one row: all axes but the first. 0 if one of them is empty or varies, or if there are far too many.
+int64_t RowElements(const Shape& shape) {
+  int64_t elements = 1;
+  for (size_t i = 1; i < shape.size(); ++i) {
+    if (shape[i] <= 0 || elements > kMaxRowElements / shape[i]) return 0;
+    elements *= shape[i];
+  }
+  return elements;
 }
 
 // Names of values, each given once.
@@ -89,6 +100,8 @@ void ReadInput(const Json& json, Values& values, std::vector<InputTensor>& input
     switch (tensor.role) {
       case InputRole::kDense:
         Require(!shape.empty() && shape[0] == -1, "input '" + full_name + "' must have candidates on its first axis");
+        // Coalescing adds up rows: a second axis that varies could not be told apart from the first.
+        Require(RowElements(shape) > 0, "input '" + full_name + "' must have rows of a fixed size");
         break;
       case InputRole::kLengths:
         Require(shape == (keyed ? Shape{tensor.keys, -1} : Shape{-1}), "input '" + full_name + "' has a wrong shape");
@@ -181,9 +194,25 @@ StageSpec ReadStage(const Json& json, Values& values, const std::vector<Table>& 
   return stage;
 }
 
-// A lookup's row must exist in its source, where the source is an input.
-void CheckRows(const Manifest& manifest) {
+// Where a lookup reads inputs, they must be the parts of one jagged input, and have the row that is read.
+void CheckLookups(const Manifest& manifest) {
+  const auto role_is = [&](ValueId id, InputRole role) {
+    return id >= static_cast<ValueId>(manifest.inputs.size()) || manifest.inputs[static_cast<size_t>(id)].role == role;
+  };
   for (const StageSpec& stage : manifest.stages) {
+    const std::string what = "stage '" + stage.name + "'";
+    for (const LookupSource& source : stage.sources) {
+      const bool roles = role_is(source.values, InputRole::kValues) && role_is(source.lengths, InputRole::kLengths) &&
+                         (source.weights < 0 || role_is(source.weights, InputRole::kWeights));
+      Require(roles, what + " reads an input as what it is not");
+      const auto inputs = static_cast<ValueId>(manifest.inputs.size());
+      const bool both = source.values < inputs && source.lengths < inputs;
+      Require(!both || manifest.inputs[static_cast<size_t>(source.values)].partner == source.lengths,
+              what + " joins the values and the lengths of different inputs");
+    }
+    int64_t dims = 0;
+    for (const LookupFeature& feature : stage.features) dims += manifest.tables[static_cast<size_t>(feature.table)].dim;
+    Require(dims <= kMaxRowElements, what + " gives rows that are too long");
     for (const LookupFeature& feature : stage.features) {
       const ValueId lengths = stage.sources[feature.source].lengths;
       const bool known = lengths < static_cast<ValueId>(manifest.inputs.size());
@@ -223,7 +252,7 @@ Manifest Read(const Json& json) {
             "table '" + table.name + "' has a file of another size");
   }
   manifest.values = values.count();
-  CheckRows(manifest);
+  CheckLookups(manifest);
   return manifest;
 }
 
@@ -232,12 +261,15 @@ Manifest Read(const Json& json) {
 Result<Manifest> ParseManifest(std::string_view text) {
   try {
     const Json json = Json::parse(text);
+    if (!json.is_object()) throw Malformed("it is not an object");
     const std::string format = json.value("format", "");
-    const Json version = json.value("format_version", Json());
-    if (format != "recpile" || version != kFormatVersion) {
-      return Status::Unsupported("the artifact has format '" + format + "' version " + version.dump() +
-                                 "; this runtime reads 'recpile' version " + std::to_string(kFormatVersion) +
-                                 ": export it again");
+    // Looked at as a scalar only: anything else may be nested without end.
+    const auto found = json.find("format_version");
+    const bool scalar = found != json.end() && found->is_primitive();
+    if (format != "recpile" || !scalar || *found != kFormatVersion) {
+      return Status::Unsupported("the artifact has format '" + format + "' version " +
+                                 (scalar ? found->dump() : "(none)") + "; this runtime reads 'recpile' version " +
+                                 std::to_string(kFormatVersion) + ": export it again");
     }
     return Read(json);
   } catch (const std::exception& error) {  // Malformed, or nlohmann's own with the field that it missed

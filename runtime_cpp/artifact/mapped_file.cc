@@ -21,7 +21,8 @@ struct Descriptor {
 }  // namespace
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& path) {
-  Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // Non-blocking, or a FIFO of that name would be waited for.
+  Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) {
     const std::string reason = std::strerror(errno);
     if (errno == ENOENT) return Status::NotFound("no artifact at " + path);
@@ -34,9 +35,14 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::string& pa
   const auto size = static_cast<size_t>(info.st_size);
   void* at = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
   if (at == MAP_FAILED) return Status::Internal("cannot map " + path + ": " + std::strerror(errno));
-  return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const std::byte*>(at), size}));
+  std::shared_ptr<const MappedFile> mapped(new MappedFile({static_cast<const std::byte*>(at), size}, file.fd));
+  file.fd = -1;  // its owner now closes it
+  return mapped;
 }
 
-MappedFile::~MappedFile() { munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size()); }
+MappedFile::~MappedFile() {
+  munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  close(descriptor_);
+}
 
 }  // namespace recpile

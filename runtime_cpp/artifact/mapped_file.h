@@ -20,9 +20,13 @@ class MappedFile {
   // Page-aligned. Valid as long as this object.
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // A path that opens this very file, also when another has been moved to its name since. Valid as long as this object.
+  std::string open_path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+
  private:
-  explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  MappedFile(std::span<const std::byte> bytes, int descriptor) : bytes_(bytes), descriptor_(descriptor) {}
   std::span<const std::byte> bytes_;
+  int descriptor_;
 };
 
 }  // namespace recpile

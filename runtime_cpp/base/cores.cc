@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -18,19 +19,31 @@ int FromQuota(double quota, double period) {
   return std::max(1, static_cast<int>(quota / period));
 }
 
-int CgroupLimit() {
-  // v2: "max 100000" or "200000 100000".
-  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file) {
-    std::string quota;
-    double period = 0;
-    if (file >> quota >> period && quota != "max") return FromQuota(std::stod(quota), period);
-    return kNoLimit;
-  }
-  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+// v2: this process's group and every group around it has a cpu.max, "max 100000" or "200000 100000" (quota, period).
+int GroupLimit(const std::filesystem::path& group) {
+  std::ifstream file(group / "cpu.max");
   double quota = 0, period = 0;
-  if (quota_file >> quota && period_file >> period) return FromQuota(quota, period);
-  return kNoLimit;
+  // "max" is no number, so reading fails: no limit.
+  return file >> quota >> period ? FromQuota(quota, period) : kNoLimit;
+}
+
+int CgroupLimit() {
+  const std::filesystem::path root = "/sys/fs/cgroup";
+  int limit = GroupLimit(root);
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    if (!line.starts_with("0::/")) continue;
+    std::filesystem::path group = root;
+    for (const auto& part : std::filesystem::path(line.substr(4))) {
+      group /= part;
+      limit = std::min(limit, GroupLimit(group));
+    }
+  }
+  std::ifstream quota_file(root / "cpu/cpu.cfs_quota_us");  // v1
+  std::ifstream period_file(root / "cpu/cpu.cfs_period_us");
+  double quota = 0, period = 0;
+  if (quota_file >> quota && period_file >> period) limit = std::min(limit, FromQuota(quota, period));
+  return limit;
 }
 
 }  // namespace

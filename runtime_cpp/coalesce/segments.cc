@@ -60,6 +60,11 @@ Status CheckTensor(const InputTensor& input, const Tensor& tensor) {
                                    " bytes; its shape " + ShapeToString(tensor.shape) + " needs " +
                                    std::to_string(bytes));
   }
+  // A vector of its type is read from it directly.
+  if (reinterpret_cast<uintptr_t>(tensor.data.data()) % DTypeBytes(spec.dtype) != 0) {
+    return Status::InvalidArgument("input '" + spec.name + "' lies at an address that is not a multiple of " +
+                                   std::to_string(DTypeBytes(spec.dtype)) + "; align it to its type");
+  }
   return {};
 }
 

@@ -33,7 +33,7 @@ ModelInfo Describe(const Manifest& manifest) {
 }
 
 // A request of `rows` candidates, all zero and with empty bags.
-CheckedRequest WarmUpRequest(const Manifest& manifest, int64_t rows) {
+Result<CheckedRequest> WarmUpRequest(const Manifest& manifest, int64_t rows) {
   InferRequest request;
   for (const InputTensor& input : manifest.inputs) {
     Tensor tensor{input.spec.name, input.spec.dtype, input.spec.shape, {}, nullptr};
@@ -48,7 +48,17 @@ CheckedRequest WarmUpRequest(const Manifest& manifest, int64_t rows) {
     tensor.owner = zeros;
     request.inputs.push_back(std::move(tensor));
   }
-  return CheckRequest(manifest, std::move(request)).value();
+  return CheckRequest(manifest, std::move(request));
+}
+
+// For what may run out of memory or threads on the way: no exception crosses the engine's boundary.
+template <typename F>
+auto Caught(const char* what, F&& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    return Status::Internal(std::string(what) + " failed: " + error.what());
+  }
 }
 
 }  // namespace
@@ -70,7 +80,8 @@ class Engine::Impl {
                         Executor::InitThread();
                         Instance instance(*this);
                         for (const int64_t rows : {int64_t{1}, int64_t{2}}) {
-                          const CheckedRequest request = WarmUpRequest(artifact->manifest(), rows);
+                          RECPILE_ASSIGN_OR_RETURN(const CheckedRequest request,
+                                                   WarmUpRequest(artifact->manifest(), rows));
                           const CheckedRequest* const one[] = {&request};
                           RECPILE_RETURN_IF_ERROR(instance.Execute(one).status());
                         }
@@ -79,13 +90,16 @@ class Engine::Impl {
         .get();
   }
 
-  void Start() {
-    for (int i = 0; i < options.instances; ++i) {
-      threads.emplace_back([this] {
-        Executor::InitThread();
-        Instance(*this).Serve();
-      });
-    }
+  Status Start() {
+    return Caught("starting the instances", [&]() -> Status {
+      for (int i = 0; i < options.instances; ++i) {
+        threads.emplace_back([this] {
+          Executor::InitThread();
+          Instance(*this).Serve();
+        });
+      }
+      return {};
+    });
   }
 
   void Stop() {
@@ -111,8 +125,10 @@ class Engine::Impl {
     }
 
     Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests) {
-      const std::vector<Tensor> inputs = Coalesce(engine_.artifact->manifest(), requests, buffers_);
-      return engine_.executor->Run(*frame_, inputs);
+      return Caught("coalescing", [&]() -> Result<std::vector<Tensor>> {
+        const std::vector<Tensor> inputs = Coalesce(engine_.artifact->manifest(), requests, buffers_);
+        return engine_.executor->Run(*frame_, inputs);
+      });
     }
 
    private:
@@ -176,12 +192,16 @@ Result<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const Engi
   RECPILE_RETURN_IF_ERROR(options.Validate());
   EngineOptions resolved = options;
   if (resolved.instances == 0) resolved.instances = AvailableCores();
-  RECPILE_ASSIGN_OR_RETURN(auto artifact, Artifact::Open(path, options.verify_checksums, ThisMachine()));
-  RECPILE_ASSIGN_OR_RETURN(auto executor, Executor::Load(artifact, {resolved.instances, resolved.fbgemm_dir}));
-  auto impl = std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved);
-  RECPILE_RETURN_IF_ERROR(impl->WarmUp());
-  impl->Start();
-  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+  return Caught("loading", [&]() -> Result<std::unique_ptr<Engine>> {
+    RECPILE_ASSIGN_OR_RETURN(auto artifact, Artifact::Open(path, options.verify_checksums, ThisMachine()));
+    RECPILE_ASSIGN_OR_RETURN(auto executor, Executor::Load(artifact, {resolved.instances, resolved.fbgemm_dir}));
+    // Owned by an engine from here on: its destructor joins whatever threads have been started.
+    std::unique_ptr<Engine> engine(
+        new Engine(std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved)));
+    RECPILE_RETURN_IF_ERROR(engine->impl_->WarmUp());
+    RECPILE_RETURN_IF_ERROR(engine->impl_->Start());
+    return engine;
+  });
 }
 
 const ModelInfo& Engine::model() const { return impl_->info; }

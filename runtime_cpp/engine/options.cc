@@ -16,6 +16,11 @@ Status EngineOptions::Validate() const {
   RECPILE_RETURN_IF_ERROR(AtLeast("max_batch_size", max_batch_size, 1));
   RECPILE_RETURN_IF_ERROR(AtLeast("max_queue_delay_microseconds", max_queue_delay_microseconds, 0));
   RECPILE_RETURN_IF_ERROR(AtLeast("max_queue_size", max_queue_size, 1));
+  constexpr int64_t kHour = 3'600'000'000;
+  if (max_queue_delay_microseconds > kHour) {
+    return Status::InvalidArgument("max_queue_delay_microseconds: got " + std::to_string(max_queue_delay_microseconds) +
+                                   "; use " + std::to_string(kHour) + " (an hour) or less");
+  }
   if (instances > 1024)
     return Status::InvalidArgument("instances: got " + std::to_string(instances) + "; use 1024 or fewer");
   return {};

@@ -17,20 +17,26 @@ constexpr uint8_t kFp16 = 1;
 constexpr uint8_t kInt8 = 2;
 constexpr int64_t kSum = 0;
 constexpr int64_t kMean = 1;
+// A bag longer than this is nonsense, and totals of such lengths cannot overflow.
+constexpr int64_t kMostIds = int64_t{1} << 31;
 
 template <typename T>
 at::Tensor Copied(const std::vector<T>& values) {
   return at::tensor(at::ArrayRef<T>(values), at::CppTypeToScalarType<T>::value);
 }
 
-// Running totals of `lengths`, starting with 0.
+// Running totals of `lengths`, starting with 0. Those of a request have been checked; those that a stage computed have
+// not.
 template <typename T>
 void Accumulate(const at::Tensor& lengths, std::vector<int64_t>& ends) {
   const T* from = lengths.const_data_ptr<T>();
   const auto count = static_cast<size_t>(lengths.numel());
   ends.resize(count + 1);
   ends[0] = 0;
-  for (size_t i = 0; i < count; ++i) ends[i + 1] = ends[i] + static_cast<int64_t>(from[i]);
+  for (size_t i = 0; i < count; ++i) {
+    if (from[i] < 0 || from[i] > kMostIds) throw std::out_of_range("its lengths hold " + std::to_string(from[i]));
+    ends[i + 1] = ends[i] + static_cast<int64_t>(from[i]);
+  }
 }
 
 void Accumulate(const at::Tensor& lengths, std::vector<int64_t>& ends) {
@@ -53,7 +59,11 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
   std::vector<int64_t> offsets;
   std::vector<uint8_t> types;
   std::vector<int32_t> dim_offsets = {0};
-  straight_ = spec.sources.size() == 1 && spec.sources[0].lengths < inputs &&
+  for (const LookupSource& source : spec.sources) {
+    unchecked_ = unchecked_ || source.values >= inputs || source.lengths >= inputs || source.weights >= inputs;
+  }
+  // Short-circuits: only a source that is an input has an entry in manifest.inputs.
+  straight_ = !unchecked_ && spec.sources.size() == 1 &&
               manifest.inputs[static_cast<size_t>(spec.sources[0].lengths)].keys ==
                   static_cast<int64_t>(spec.features.size()) &&
               manifest.inputs[static_cast<size_t>(spec.sources[0].values)].spec.dtype == DType::kInt64;
@@ -61,7 +71,6 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
     const LookupFeature& feature = spec.features[f];
     const Table& table = manifest.tables[static_cast<size_t>(feature.table)];
     straight_ = straight_ && feature.row == static_cast<int64_t>(f);
-    unchecked_ids_ = unchecked_ids_ || spec.sources[static_cast<size_t>(feature.source)].values >= inputs;
     offsets.push_back(static_cast<int64_t>(artifact.table_offset(table)));
     types.push_back(table.dtype == "int8" ? kInt8 : table.dtype == "fp16" ? kFp16 : kFp32);
     int64_t& most = types.back() == kInt8 ? most_int8_ : types.back() == kFp16 ? most_fp16_ : most_fp32_;
@@ -79,32 +88,32 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
 }
 
 EmbeddingStage::Bags EmbeddingStage::Gather(RunState& state) const {
+  // A stage may give a strided view; what comes from a request is contiguous already, and this costs nothing.
+  const auto value = [&](ValueId id) { return state.values[static_cast<size_t>(id)].contiguous(); };
   const bool weighted = spec_.sources[0].weights >= 0;
   if (straight_) {
     const LookupSource& source = spec_.sources[0];
-    Accumulate(state.values[static_cast<size_t>(source.lengths)], state.offsets);
-    return {state.values[static_cast<size_t>(source.values)], View(state.offsets),
-            weighted ? state.values[static_cast<size_t>(source.weights)] : at::Tensor()};
+    Accumulate(value(source.lengths), state.offsets);
+    return {value(source.values), View(state.offsets), weighted ? value(source.weights) : at::Tensor()};
   }
   state.source_ends.resize(spec_.sources.size());
-  for (size_t s = 0; s < spec_.sources.size(); ++s) {
-    Accumulate(state.values[static_cast<size_t>(spec_.sources[s].lengths)], state.source_ends[s]);
-  }
+  for (size_t s = 0; s < spec_.sources.size(); ++s) Accumulate(value(spec_.sources[s].lengths), state.source_ends[s]);
   state.offsets.assign(1, 0);
   state.ids.clear();
   state.weights.clear();
   for (const LookupFeature& feature : spec_.features) {
     const auto s = static_cast<size_t>(feature.source);
+    const LookupSource& source = spec_.sources[s];
     const std::vector<int64_t>& ends = state.source_ends[s];
-    const auto batch = static_cast<size_t>(state.values[static_cast<size_t>(spec_.sources[s].lengths)].sizes().back());
+    const auto batch = static_cast<size_t>(state.values[static_cast<size_t>(source.lengths)].sizes().back());
     const size_t first = static_cast<size_t>(feature.row) * batch;
     if (first + batch >= ends.size())
       throw std::runtime_error("its lengths have no row " + std::to_string(feature.row));
     const int64_t start = ends[first], end = ends[first + batch];
     const int64_t shift = state.offsets.back() - start;
     for (size_t b = 1; b <= batch; ++b) state.offsets.push_back(ends[first + b] + shift);
-    const at::Tensor& values = state.values[static_cast<size_t>(spec_.sources[s].values)];
-    if (end > values.numel()) throw std::runtime_error("its lengths sum to more than its values");
+    const at::Tensor values = value(source.values);
+    if (end > values.numel()) throw std::out_of_range("its lengths sum to more than its values");
     if (values.scalar_type() == at::kLong) {
       const auto* ids = values.const_data_ptr<int64_t>();
       state.ids.insert(state.ids.end(), ids + start, ids + end);
@@ -113,7 +122,9 @@ EmbeddingStage::Bags EmbeddingStage::Gather(RunState& state) const {
       state.ids.insert(state.ids.end(), ids + start, ids + end);
     }
     if (weighted) {
-      const auto* all = state.values[static_cast<size_t>(spec_.sources[s].weights)].const_data_ptr<float>();
+      const at::Tensor weights = value(source.weights);
+      if (end > weights.numel()) throw std::out_of_range("its lengths sum to more than its weights");
+      const auto* all = weights.const_data_ptr<float>();
       state.weights.insert(state.weights.end(), all + start, all + end);
     }
   }
@@ -139,7 +150,7 @@ void EmbeddingStage::Run(RunState& state) const {
   const Bags bags = Gather(state);
   const auto batch = (bags.offsets.numel() - 1) / static_cast<int64_t>(spec_.features.size());
   // FBGEMM's own check infers a table's rows from where the next one begins, which alignment makes too many.
-  if (unchecked_ids_) CheckIds(bags, batch);
+  if (unchecked_) CheckIds(bags, batch);
   const auto absent = c10::IValue();
   torch::jit::Stack stack = {bytes_,
                              no_bytes_,

@@ -29,8 +29,8 @@ class EmbeddingStage final : public Stage {
   const Artifact& artifact_;
   // Every row of the one source, in order: ids go to FBGEMM as they are.
   bool straight_ = false;
-  // Some ids come from a stage in front of this one, so no request check has seen them.
-  bool unchecked_ids_ = false;
+  // Some ids, lengths or weights come from a stage in front of this one, so no request check has seen them.
+  bool unchecked_ = false;
   c10::OperatorHandle operator_;
   // Over the whole mapped file; tables are offsets into it.
   at::Tensor bytes_;

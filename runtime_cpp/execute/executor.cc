@@ -83,13 +83,44 @@ class Executor::Impl {
         if (spec.kind == StageKind::kEmbedding) {
           stages.push_back(std::make_unique<EmbeddingStage>(spec, *artifact));
         } else {
-          stages.push_back(std::make_unique<CompiledStage>(spec, artifact->path(), options.instances));
+          stages.push_back(std::make_unique<CompiledStage>(spec, artifact->open_path(), options.instances));
         }
       }));
     }
     return {};
   }
 
+  Result<std::vector<Tensor>> Run(RunState& state, std::span<const Tensor> inputs) const {
+    const c10::InferenceMode no_gradients;
+    const Manifest& manifest = artifact->manifest();
+    // Drops the values however this ends: inputs are borrowed, and nothing of a batch may outlive it here.
+    struct Cleared {
+      RunState& state;
+      ~Cleared() { state.values.clear(); }
+    } cleared{state};
+    state.values.resize(static_cast<size_t>(manifest.values));
+    for (size_t i = 0; i < inputs.size(); ++i) state.values[i] = View(inputs[i]);
+
+    for (size_t i = 0; i < stages.size(); ++i) {
+      RECPILE_RETURN_IF_ERROR(Guarded("stage '" + manifest.stages[i].name + "'", [&] { stages[i]->Run(state); }));
+    }
+
+    int64_t rows = 0;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const InputRole role = manifest.inputs[i].role;
+      if (role == InputRole::kDense) rows = inputs[i].shape.front();
+      if (role == InputRole::kLengths) rows = inputs[i].shape.back();
+    }
+    std::vector<Tensor> outputs;
+    outputs.reserve(manifest.outputs.size());
+    for (const OutputSpec& output : manifest.outputs) {
+      RECPILE_ASSIGN_OR_RETURN(Tensor tensor, Output(output, state, rows));
+      outputs.push_back(std::move(tensor));
+    }
+    return outputs;
+  }
+
+ private:
   // Checked, because the shared object decides what comes out, and its rows are cut by what the manifest says.
   Result<Tensor> Output(const OutputSpec& output, const RunState& state, int64_t rows) const {
     at::Tensor value = state.values[static_cast<size_t>(output.value)].contiguous();
@@ -128,33 +159,9 @@ Executor::FramePtr Executor::NewFrame() const { return FramePtr(new Frame); }
 void Executor::InitThread() { at::set_num_threads(1); }
 
 Result<std::vector<Tensor>> Executor::Run(Frame& frame, std::span<const Tensor> inputs) const {
-  const c10::InferenceMode no_gradients;
-  const Manifest& manifest = impl_->artifact->manifest();
-  RunState& state = frame.state;
-  // Drops the values however this ends: inputs are borrowed, and nothing of a batch may outlive it here.
-  struct Cleared {
-    RunState& state;
-    ~Cleared() { state.values.clear(); }
-  } cleared{state};
-  state.values.resize(static_cast<size_t>(manifest.values));
-  for (size_t i = 0; i < inputs.size(); ++i) state.values[i] = View(inputs[i]);
-
-  for (size_t i = 0; i < impl_->stages.size(); ++i) {
-    RECPILE_RETURN_IF_ERROR(Guarded("stage '" + manifest.stages[i].name + "'", [&] { impl_->stages[i]->Run(state); }));
-  }
-
-  int64_t rows = 0;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    const InputRole role = manifest.inputs[i].role;
-    if (role == InputRole::kDense) rows = inputs[i].shape.front();
-    if (role == InputRole::kLengths) rows = inputs[i].shape.back();
-  }
-  std::vector<Tensor> outputs;
-  outputs.reserve(manifest.outputs.size());
-  for (const OutputSpec& output : manifest.outputs) {
-    RECPILE_ASSIGN_OR_RETURN(Tensor tensor, impl_->Output(output, state, rows));
-    outputs.push_back(std::move(tensor));
-  }
+  Result<std::vector<Tensor>> outputs = Status::Internal("not run");
+  const Status guarded = Guarded("running the model", [&] { outputs = impl_->Run(frame.state, inputs); });
+  if (!guarded.ok()) return guarded;
   return outputs;
 }
 

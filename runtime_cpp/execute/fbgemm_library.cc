@@ -39,7 +39,8 @@ Status Load(const fs::path& dir) {
   // A Python process may have loaded them already; the same files are then loaded once.
   for (const char* name : kLibraries) {
     const fs::path library = dir / name;
-    if (!fs::exists(library)) {
+    std::error_code error;
+    if (!fs::exists(library, error)) {
       return Status::NotFound("no FBGEMM library at " + library.string() +
                               "; install fbgemm-gpu-cpu beside torch, or say where it is with --fbgemm-dir");
     }
@@ -56,10 +57,13 @@ Status Load(const fs::path& dir) {
 }  // namespace
 
 Status LoadFbgemm(const std::string& dir) {
-  static std::once_flag once;
-  static Status result;
-  std::call_once(once, [&] { result = Load(dir.empty() ? BesideTorch() : fs::path(dir)); });
-  return result;
+  static std::mutex mutex;
+  static bool loaded = false;
+  const std::lock_guard lock(mutex);
+  if (loaded) return {};
+  const Status status = Load(dir.empty() ? BesideTorch() : fs::path(dir));
+  loaded = status.ok();
+  return status;
 }
 
 }  // namespace recpile

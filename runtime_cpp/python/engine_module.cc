@@ -5,7 +5,9 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "recpile/engine.h"
@@ -51,14 +53,22 @@ py::dtype ToNumpy(DType dtype) {
   }
 }
 
+// The arrays are copied: inputs are checked now and read later, and the caller may refill them in between.
 InferRequest ToRequest(const py::dict& inputs) {
+  const py::object numpy_array = py::module_::import("numpy").attr("array");
   InferRequest request;
   for (const auto& [name, value] : inputs) {
     Tensor tensor;
     tensor.name = py::cast<std::string>(name);
-    const auto array = py::array::ensure(value, py::array::c_style);
-    const auto dtype = array ? FromNumpy(array.dtype()) : std::nullopt;
-    if (!dtype) throw py::type_error("input '" + tensor.name + "' is not an array of a known type");
+    py::array array = numpy_array(value, py::arg("order") = "C");
+    if (!array.dtype().attr("isnative").cast<bool>()) {
+      array = array.attr("astype")(array.dtype().attr("newbyteorder")("="));
+    }
+    const auto dtype = FromNumpy(array.dtype());
+    if (!dtype) {
+      throw py::type_error("input '" + tensor.name + "' has numpy type " + py::str(array.dtype()).cast<std::string>() +
+                           ", which no input of a model can have");
+    }
     tensor.dtype = *dtype;
     tensor.shape.assign(array.shape(), array.shape() + array.ndim());
     tensor.data = {static_cast<const std::byte*>(array.data()), static_cast<size_t>(array.nbytes())};
@@ -93,25 +103,44 @@ py::dict Infer(Engine& engine, const py::dict& inputs) {
   return ToDict(result.value());
 }
 
+// On an instance's thread, while a future's callbacks run: an engine cannot be stopped or deleted from there.
+thread_local bool in_callback = false;
+
+void Resolve(const py::object& future, const InferResult& result) {
+  if (!future.attr("set_running_or_notify_cancel")().cast<bool>()) return;  // cancelled: nobody waits
+  if (!result.ok()) {
+    const char* type = result.status().code() == StatusCode::kInvalidArgument ? "ValueError" : "RuntimeError";
+    future.attr("set_exception")(py::module_::import("builtins").attr(type)(result.status().message()));
+    return;
+  }
+  py::dict outputs;
+  try {
+    outputs = ToDict(result.value());
+  } catch (py::error_already_set& error) {
+    future.attr("set_exception")(error.value());
+    return;
+  }
+  future.attr("set_result")(outputs);
+}
+
 // A concurrent.futures.Future, so that one Python thread can have many requests under way.
 py::object Submit(Engine& engine, const py::dict& inputs) {
+  InferRequest request = ToRequest(inputs);
   py::object future = py::module_::import("concurrent.futures").attr("Future")();
   auto* shared = new py::object(future);
-  const auto done = [shared](InferResult result) {
+  const auto done = [shared](const InferResult& result) {
     const py::gil_scoped_acquire gil;
-    const std::unique_ptr<py::object> kept(shared);
-    try {
-      if (result.ok()) {
-        kept->attr("set_result")(ToDict(result.value()));
-      } else {
-        const char* type = result.status().code() == StatusCode::kInvalidArgument ? "ValueError" : "RuntimeError";
-        kept->attr("set_exception")(py::module_::import("builtins").attr(type)(result.status().message()));
+    in_callback = true;
+    {
+      const std::unique_ptr<py::object> kept(shared);
+      try {
+        Resolve(*kept, result);
+      } catch (py::error_already_set& error) {
+        error.discard_as_unraisable("recpile.Engine.submit");
       }
-    } catch (py::error_already_set& error) {
-      error.discard_as_unraisable("recpile.Engine.submit");  // cancelled: nobody waits for the answer
     }
+    in_callback = false;
   };
-  InferRequest request = ToRequest(inputs);
   const Status status = [&] {
     const py::gil_scoped_release release;
     return engine.Submit(std::move(request), done);
@@ -140,6 +169,7 @@ std::unique_ptr<Engine> Load(const std::string& path, int instances, int64_t max
 }
 
 void Stop(Engine& engine) {
+  if (in_callback) throw std::runtime_error("stop() was called from a future's callback; call it from another thread");
   // The instances may need the GIL for a last callback.
   const py::gil_scoped_release release;
   engine.Stop();
@@ -159,10 +189,12 @@ py::dict Stats(const Engine& engine) {
   return answer;
 }
 
-// The destructor joins threads that may wait for the GIL.
+// The destructor joins threads that may wait for the GIL, and may be reached from one of them.
 struct Unloader {
   void operator()(Engine* engine) const {
-    if (PyGILState_Check()) {
+    if (in_callback) {
+      std::thread([engine] { delete engine; }).detach();
+    } else if (PyGILState_Check()) {
       const py::gil_scoped_release release;
       delete engine;
     } else {

@@ -17,7 +17,7 @@ from recpile.pycompiler.inputs import InputError, random_inputs
 from recpile.pycompiler.quality import EvalData, ParityError, eager
 from recpile.runtime_cpp import Engine
 
-MODELS = ["tiny_dlrm", "two_sources", "hashed_ids", "mixed_pooling"]
+MODELS = ["tiny_dlrm", "two_sources", "hashed_ids", "mixed_pooling", "strided_ids"]
 
 
 def as_numpy(flat):

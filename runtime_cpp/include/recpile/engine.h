@@ -76,10 +76,11 @@ struct EngineStats {
   uint64_t batches = 0;            // executions of the DAG
   uint64_t queued = 0;             // waiting now
   uint64_t queue_ns = 0;           // summed over requests: from Submit to the start of its batch
-  uint64_t compute_ns = 0;         // summed over batches: coalesce, stages and split
+  uint64_t compute_ns = 0;         // summed over batches: coalesce and stages
 };
 
-// Thread-safe: every method may be called from any thread, several at once.
+// Thread-safe: every method may be called from any thread, several at once. Loading sets libtorch to one thread an
+// operator in this whole process: instances are what runs side by side.
 class Engine {
  public:
   // Verifies the artifact, maps its tables, loads its stages, runs a warm-up batch and starts the instances.
@@ -95,13 +96,15 @@ class Engine {
   EngineStats stats() const;
 
   // Validates `request` on the calling thread and queues it. On OK the engine owns the request and calls `done` exactly
-  // once, on an instance's thread: it must not block and must not throw. On an error `done` is never called.
+  // once, on an instance's thread: it must not block and must not throw. On an error `done` is never called. Inputs are
+  // checked now and read later: their bytes must not change in between.
   Status Submit(InferRequest request, InferCallback done);
 
   // Submit, then wait for the answer. Not to be called from a callback.
   InferResult Infer(InferRequest request);
 
-  // Refuses new requests, answers every accepted one, joins the instances. Idempotent.
+  // Refuses new requests, answers every accepted one, joins the instances. Idempotent. Neither this nor the destructor
+  // may be called from a callback: an instance cannot join itself.
   void Stop();
 
  private:

@@ -30,7 +30,8 @@ struct TensorSpec {
   Shape shape;
 };
 
-// A named, row-major, contiguous, little-endian tensor. Copying one copies the view, never the bytes.
+// A named, row-major, contiguous, little-endian tensor, aligned to its type. Copying one copies the view, never the
+// bytes.
 struct Tensor {
   std::string name;
   DType dtype = DType::kFp32;
