@@ -71,8 +71,10 @@ def compile_model(
             progress(f"lower stage {stage.name}")
             lowered.append(lower(stage))
 
-    progress("measure quality")
-    quality = measure_quality(model, program, options.eval_data)
+    quality = {}
+    if options.eval_data is not None:
+        progress("measure quality")
+        quality = measure_quality(model, program, options.eval_data)
 
     progress("write and check the artifact")
     parity = write_artifact(

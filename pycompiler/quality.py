@@ -107,10 +107,8 @@ def compare(wanted: list[Tensor], got: list[Tensor]) -> Parity:
     return Parity(float(differences.max()), float(differences.mean()))
 
 
-def measure_quality(model: nn.Module, program: Program, data: EvalData | None) -> dict:
+def measure_quality(model: nn.Module, program: Program, data: EvalData) -> dict:
     """The manifest's `quality`: AUC and normalized entropy of the model and of the compiled stages on `data`."""
-    if data is None:
-        return {}
     index = program.schema.outputs.index(data.output) if data.output else 0
     before, after = [], []
     for flat in data.batches(program.schema):

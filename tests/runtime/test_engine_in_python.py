@@ -54,7 +54,7 @@ def test_an_array_of_a_type_that_no_model_takes_is_named(engine):
 def test_a_cancelled_future_is_done_and_harms_no_other(engine):
     cancelled, other = engine.submit(request()), engine.submit(request())
     assert cancelled.cancel()
-    done, waiting = wait([cancelled, other], timeout=10)
+    _done, waiting = wait([cancelled, other], timeout=10)
     assert not waiting
     assert other.result()["score"].shape == (2,)
 

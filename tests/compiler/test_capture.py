@@ -1,0 +1,230 @@
+"""Capture: a model becomes one graph over flat tensors with a dynamic batch, and is left as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import zoo
+from compiler.graphs import Computes, aten, captured, draw, farthest, kjt, lookup_calls
+from torch import Tensor, nn
+from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, EmbeddingConfig
+from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
+from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
+from zoo import collection
+
+from recpile.passes.invariants import verify
+from recpile.pycompiler.capture import build_inputs, capture, example_inputs
+from recpile.pycompiler.quality import eager
+from recpile.pycompiler.schema import Dense, Input, InputSchema, Jagged, SchemaError
+from recpile.pycompiler.swap import CaptureError
+
+X = Dense("x", (3,))
+
+
+def refused(error: type[Exception], message: str, model: nn.Module, *inputs: Input, outputs=("score",)) -> None:
+    with pytest.raises(error, match=message):
+        captured(model, *inputs, outputs=outputs)
+
+
+@pytest.mark.parametrize("name", ["tiny_dlrm", "two_sources", "hashed_ids", "mixed_pooling"])
+def test_a_captured_model_answers_as_eager_at_every_batch_size_and_with_no_ids(name: str) -> None:
+    model, schema = getattr(zoo, name)()
+    program = capture(model, schema, name)
+    verify(program)
+    assert farthest(model, program, ids=7) < 1e-6
+    large = draw(schema, 3000, ids=7, longest=9)
+    (wanted, *_), (got, *_) = eager(model, schema, large), program.graph.module(check_guards=False)(large)
+    assert torch.allclose(wanted, got, atol=1e-6)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model, schema = zoo.tiny_dlrm()
+    model.train()
+    modules, weights = dict(model.named_modules()), {name: value.clone() for name, value in model.state_dict().items()}
+    capture(model, schema, "tiny")
+    assert model.training
+    assert all(module is modules[name] for name, module in model.named_modules())
+    assert any(isinstance(module, EmbeddingBagCollection) for module in modules.values())
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert all(value.requires_grad for value in model.parameters())
+
+
+def test_weights_are_shared_with_the_model_not_copied() -> None:
+    model, schema = zoo.tiny_dlrm()
+    held = {value.data_ptr() for value in capture(model, schema, "tiny").graph.state_dict.values()}
+    assert held == {value.data_ptr() for value in model.parameters()}
+
+
+def test_a_model_is_captured_in_eval_mode_whatever_mode_it_is_in() -> None:
+    model = Computes(lambda self, x: self.drop(self.norm(x)), norm=nn.BatchNorm1d(3), drop=nn.Dropout(0.9)).train()
+    program = capture(model, InputSchema([X]), "m")
+    assert farthest(model.eval(), program) < 1e-6
+
+
+def test_a_collection_is_one_lookup_and_no_embedding_bag() -> None:
+    model = Computes(
+        lambda self, sparse: self.bags(sparse).values(), bags=collection(("a", 5, 4, ["f1"]), ("b", 6, 8, ["f0", "f1"]))
+    )
+    program = captured(model, kjt("f0", "f1"))
+    (call,) = lookup_calls(program)
+    assert (call.feature_row, call.feature_table) == ([1, 0, 1], [0, 1, 1])
+    assert not [node for node in program.graph.graph.nodes if node.target is aten.embedding_bag.padding_idx]
+    assert {fqn: (t.name, t.rows, t.dim, t.dtype, t.packed) for fqn, t in program.tables.items()} == {
+        "model.bags.tables.a": ("a", 5, 4, "fp32", False),
+        "model.bags.tables.b": ("b", 6, 8, "fp32", False),
+    }
+
+
+class Nested(nn.Module):
+    """Collections inside a list, a dict and a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = nn.ModuleList([collection(("a", 5, 4, ["f0"])), collection(("b", 5, 4, ["f1"]))])
+        self.named = nn.ModuleDict({"towers": nn.Sequential(collection(("a", 5, 4, ["f1"])))})
+
+    def forward(self, sparse: KeyedJaggedTensor) -> Tensor:
+        return torch.cat([bags(sparse).values() for bags in (*self.listed, self.named["towers"])], dim=1)
+
+
+def test_collections_are_found_inside_lists_and_dicts() -> None:
+    model = Nested()
+    program = captured(model, kjt("f0", "f1"))
+    assert len(lookup_calls(program)) == 3
+    assert farthest(model, program) == 0
+
+
+def test_tables_of_one_name_are_told_apart_by_their_path() -> None:
+    names = [table.name for table in captured(Nested(), kjt("f0", "f1")).tables.values()]
+    assert names == ["listed.0.a", "b", "named.towers.0.a"]
+
+
+def test_the_collections_own_keys_and_columns_are_kept() -> None:
+    def forward(self, sparse: KeyedJaggedTensor) -> Tensor:
+        pooled = self.bags(sparse)
+        assert pooled.keys() == ["f0@a", "f0@b", "f1"]
+        return torch.cat([pooled["f1"], pooled["f0@b"], pooled["f0@a"]], dim=1)
+
+    model = Computes(forward, bags=collection(("a", 5, 4, ["f0"]), ("b", 5, 8, ["f0", "f1"])))
+    assert farthest(model, captured(model, kjt("f1", "f0"))) == 0
+
+
+def test_the_order_of_the_schema_is_not_the_order_of_forward() -> None:
+    model = Computes(lambda self, x, ids: x.sum(dim=1) - ids.lengths())
+    assert farthest(model, captured(model, Jagged("ids"), X)) == 0
+
+
+def test_a_batch_size_fixed_in_the_models_code_is_refused() -> None:
+    hint = "sizes fixed in the code .such as a batch size in a reshape.*use torch.where, and -1 for the batch"
+    refused(CaptureError, f"(?s)could not capture the model.*{hint}", Computes(lambda self, x: x.reshape(32, 3)), X)
+    # The size that is traced with, too: it must not be baked in.
+    traced = example_inputs(InputSchema([X]))["x"].shape[0]
+    refused(CaptureError, f"(?s)could not capture.*{hint}", Computes(lambda self, x: x.reshape(traced, 3) * 1), X)
+
+
+def test_a_branch_on_values_is_refused() -> None:
+    refused(CaptureError, "(?s)control flow on tensor values", Computes(lambda self, x: x if x.sum() > 0 else -x), X)
+
+
+class Optional(nn.Module):
+    def forward(self, x: Tensor, bias: Tensor, scale: Tensor | None = None) -> Tensor:
+        return x + bias if scale is None else x * scale + bias
+
+
+def test_an_input_that_forward_does_not_know_is_refused() -> None:
+    refused(
+        SchemaError,
+        r"do not fit Optional.forward\(x, bias, scale\): unknown \['y'\]",
+        Optional(),
+        X,
+        Dense("bias", (3,)),
+        Dense("y"),
+    )
+
+
+def test_a_parameter_that_the_schema_lacks_is_refused_unless_it_has_a_default() -> None:
+    refused(SchemaError, r"absent \['bias'\]", Optional(), X)
+    refused(SchemaError, r"unknown \['y'\]; absent \['bias'\]", Optional(), X, Dense("y"))
+    for given in ([], [Dense("scale", (3,))]):
+        model = Optional()
+        assert farthest(model, captured(model, X, Dense("bias", (3,)), *given)) == 0
+
+
+def test_an_embedding_collection_is_refused_by_name() -> None:
+    sequence = EmbeddingCollection(
+        tables=[EmbeddingConfig(name="t", num_embeddings=5, embedding_dim=4, feature_names=["f0"])]
+    )
+    model = Computes(lambda self, sparse: sparse.lengths(), towers=nn.ModuleDict({"seq": sequence}))
+    refused(
+        CaptureError,
+        r"'towers.seq' is an EmbeddingCollection \(unpooled lookups\).* use an EmbeddingBagColl",
+        model,
+        kjt("f0"),
+    )
+
+
+def test_a_bare_collection_is_refused() -> None:
+    with pytest.raises(CaptureError, match="the model is a bare EmbeddingBagCollection; wrap it"):
+        capture(collection(("t", 5, 4, ["f0"])), InputSchema([kjt("f0", name="features")]), "bare")
+
+
+def test_a_collection_that_is_not_fp32_is_refused_by_table() -> None:
+    config = EmbeddingBagConfig(
+        name="t", num_embeddings=5, embedding_dim=4, feature_names=["f0"], data_type=DataType.FP16
+    )
+    model = Computes(lambda self, sparse: self.bags(sparse).values(), bags=EmbeddingBagCollection(tables=[config]))
+    refused(
+        CaptureError,
+        "EmbeddingBagCollection 'bags', table 't': got data type .*FP16; export from fp32",
+        model,
+        kjt("f0"),
+    )
+
+
+def test_weighted_mean_pooling_is_refused_by_table() -> None:
+    model = Computes(
+        lambda self, sparse: self.bags(sparse).values(), bags=collection(("t", 5, 4, ["f0"]), weighted=True, mean=True)
+    )
+    refused(CaptureError, "table 't': mean pooling with weights", model, kjt("f0", weighted=True))
+
+
+def test_a_feature_that_the_input_lacks_is_refused_by_collection() -> None:
+    model = Computes(lambda self, sparse: self.bags(sparse).values(), bags=collection(("t", 5, 4, ["f0", "f9"])))
+    refused(
+        CaptureError, r"'bags' looks up features \['f9'\]; its input has keys \['f0', 'f1'\]", model, kjt("f0", "f1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "outputs", "message"),
+    [
+        (lambda self, x: (x, x), ("score",), r"the model returns 2 outputs; the schema names 1: \['score'\]"),
+        (lambda self, x: x, ("a", "b"), r"the model returns 1 outputs; the schema names 2: \['a', 'b'\]"),
+        (
+            lambda self, x: {"a": x, "c": x},
+            ("a", "b"),
+            r"the model returns outputs \['a', 'c'\]; the schema names \['a', 'b'\]",
+        ),
+    ],
+    ids=["too many", "too few", "other names"],
+)
+def test_outputs_that_the_schema_does_not_name_are_refused(function, outputs, message) -> None:
+    refused(SchemaError, message, Computes(function), X, outputs=outputs)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda self, x: {"b": -x, "a": x}, lambda self, x: (x, -x), lambda self, x: [x, -x]]
+)
+def test_outputs_come_in_the_schemas_order(function) -> None:
+    flat = {"x": torch.ones(2, 3)}
+    first, second = captured(Computes(function), X, outputs=("a", "b")).graph.module(check_guards=False)(flat)
+    assert (float(first.sum()), float(second.sum())) == (6.0, -6.0)
+
+
+def test_a_model_gets_tensors_jagged_and_keyed_jagged_tensors() -> None:
+    schema = InputSchema([X, Jagged("ids", weighted=True), kjt("f0", "f1")])
+    inputs = build_inputs(schema, draw(schema, 4))
+    assert [type(inputs[name]) for name in ("x", "ids", "sparse")] == [Tensor, JaggedTensor, KeyedJaggedTensor]
+    assert inputs["sparse"].keys() == ["f0", "f1"]
+    assert inputs["sparse"].stride() == 4
+    assert len(inputs["ids"].weights()) == len(inputs["ids"].values())

@@ -1,0 +1,151 @@
+"""Packed rows: FBGEMM's inference format, byte for byte."""
+
+from __future__ import annotations
+
+import fbgemm_gpu  # noqa: F401  # registers torch.ops.fbgemm
+import pytest
+import torch
+from torch import Tensor
+
+from recpile.pycompiler.operators import packed_embedding_bags
+from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES, pack, row_bytes, unpack
+
+DIMS = (1, 3, 4, 8, 33, 128)
+
+
+def looked_up(packed: Tensor, dtype: str, dim: int) -> Tensor:
+    """Every row through FBGEMM's kernel, in a bag of its own."""
+    rows = packed.shape[0]
+    ids, ones = torch.arange(rows), torch.ones(1, rows, dtype=torch.int64)
+    return packed_embedding_bags([packed], [dim], [FBGEMM_TYPES[dtype]], [ids], [ones], [], [0], [0], [0], 0)
+
+
+def round_trip(table: Tensor, dtype: str) -> Tensor:
+    return unpack(pack(table, dtype), dtype, table.shape[1])
+
+
+def test_an_fp32_row_is_its_elements() -> None:
+    packed = pack(torch.tensor([[1.0, -2.0]]), "fp32")
+    assert bytes(packed[0].tolist()) == bytes.fromhex("0000803f000000c0")
+
+
+def test_an_fp16_row_is_its_elements_rounded() -> None:
+    packed = pack(torch.tensor([[1.0, -2.0, 1.0 + 2**-12]]), "fp16")
+    assert bytes(packed[0].tolist()) == bytes.fromhex("003c00c0003c")
+
+
+def test_an_int8_row_is_scale_and_bias_in_fp16_and_a_byte_an_element() -> None:
+    # From 2 to 2 + 255 * 0.5: scale 0.5 (0x3800), bias 2 (0x4000).
+    packed = pack(torch.tensor([[2.0, 129.5, 2.5, 10.2]]), "int8")
+    assert bytes(packed[0].tolist()) == bytes.fromhex("0038004000ff0110")
+    assert round_trip(torch.tensor([[2.0, 129.5, 2.5, 10.2]]), "int8").tolist() == [[2.0, 129.5, 2.5, 10.0]]
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_row_bytes_are_those_of_a_packed_row(dim: int) -> None:
+    assert {dtype: row_bytes(dtype, dim) for dtype in TABLE_DTYPES} == {
+        "fp32": 4 * dim,
+        "fp16": 2 * dim,
+        "int8": 4 + dim,
+    }
+    for dtype in TABLE_DTYPES:
+        assert pack(torch.rand(3, dim), dtype).shape == (3, row_bytes(dtype, dim))
+
+
+@pytest.mark.parametrize("dtype", TABLE_DTYPES)
+@pytest.mark.parametrize("dim", DIMS)
+def test_unpack_gives_what_fbgemms_lookup_gives(dtype: str, dim: int) -> None:
+    torch.manual_seed(dim)
+    packed = pack(torch.randn(7, dim) * torch.logspace(-3, 3, 7)[:, None], dtype)
+    assert torch.equal(looked_up(packed, dtype, dim), unpack(packed, dtype, dim))
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_fp32_comes_back_exactly_and_fp16_as_rounded(dim: int) -> None:
+    table = torch.randn(5, dim)
+    assert torch.equal(round_trip(table, "fp32"), table)
+    assert torch.equal(round_trip(table, "fp16"), table.half().float())
+
+
+def test_an_int8_element_is_off_by_half_a_step_at_most() -> None:
+    torch.manual_seed(0)
+    table = torch.randn(50, 64)
+    step = (table.amax(dim=1) - table.amin(dim=1)) / 255
+    # Half a step, and what rounding scale and bias to fp16 adds: 2 ** -11 of the largest element.
+    allowed = step / 2 + table.abs().amax(dim=1) * 2**-11
+    assert ((round_trip(table, "int8") - table).abs().amax(dim=1) <= allowed).all()
+
+
+def test_int8_loses_no_more_than_fbgemms_own_quantizer_and_its_fp16_header() -> None:
+    torch.manual_seed(0)
+    table = torch.randn(200, 64)
+    theirs = torch.ops.fbgemm.Fused8BitRowwiseQuantizedToFloat(torch.ops.fbgemm.FloatToFused8BitRowwiseQuantized(table))
+    ours = (round_trip(table, "int8") - table).abs().mean()
+    assert ours <= 1.02 * (theirs - table).abs().mean()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.25, 0.3, 1e-3, -1234.5, 60000.0])
+def test_a_row_of_one_value_comes_back_to_fp16_precision_or_better(value: float) -> None:
+    table = torch.full((2, 5), value)
+    assert ((round_trip(table, "int8") - table).abs() <= abs(value) * 2**-11).all()
+
+
+def test_rows_do_not_disturb_each_other() -> None:
+    table = torch.stack([torch.zeros(4), torch.full((4,), 1e-5), torch.tensor([-6e4, -1.0, 1.0, 6e4])])
+    for dtype in TABLE_DTYPES:
+        together = round_trip(table, dtype)
+        assert torch.equal(together, torch.cat([round_trip(row[None], dtype) for row in table]))
+        assert together[0].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e-4, 1.0, 1e4])
+def test_scales_from_tiny_to_huge_stay_finite_and_in_the_rows_range(scale: float) -> None:
+    table = torch.linspace(-6, 6, 16)[None] * scale
+    for dtype in TABLE_DTYPES:
+        back = round_trip(table, dtype)
+        assert torch.isfinite(back).all()
+        assert float(back.abs().max()) <= 6 * scale * 1.02
+
+
+def test_a_bag_is_the_sum_of_its_unpacked_rows() -> None:
+    table = torch.randn(6, 8)
+    for dtype in TABLE_DTYPES:
+        ids, lengths = torch.tensor([5, 0, 5]), torch.tensor([[3]])
+        got = packed_embedding_bags(
+            [pack(table, dtype)], [8], [FBGEMM_TYPES[dtype]], [ids], [lengths], [], [0], [0], [0], 0
+        )
+        assert torch.allclose(got[0], round_trip(table, dtype)[ids].sum(dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", TABLE_DTYPES)
+def test_a_value_that_is_not_finite_is_refused_with_its_row(bad: float, dtype: str) -> None:
+    table = torch.zeros(4, 3)
+    table[2, 1] = bad
+    with pytest.raises(ValueError, match="row 2 holds NaN or Inf; a trained table is finite"):
+        pack(table, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "int8"])
+def test_a_value_beyond_fp16_is_refused_where_the_format_holds_fp16(dtype: str) -> None:
+    table = torch.tensor([[0.0, -65505.0 - 32]])
+    with pytest.raises(
+        ValueError, match=rf"values up to 6.55e\+04 do not fit {dtype} rows \(at most 65504\); use fp32"
+    ):
+        pack(table, dtype)
+    assert torch.equal(round_trip(table, "fp32"), table)
+
+
+def test_the_table_that_was_packed_is_left_as_it_was() -> None:
+    table = torch.nn.Parameter(torch.randn(5, 4))
+    kept = table.detach().clone()
+    for dtype in TABLE_DTYPES:
+        pack(table, dtype)
+    assert torch.equal(table, kept)
+    assert table.requires_grad
+
+
+def test_a_table_that_is_a_part_of_another_is_packed_as_it_looks() -> None:
+    wide = torch.randn(4, 6)
+    for dtype in TABLE_DTYPES:
+        assert torch.equal(pack(wide[:, 2:4], dtype), pack(wide[:, 2:4].contiguous(), dtype))
