@@ -150,6 +150,16 @@ def test_a_parameter_that_the_schema_lacks_is_refused_unless_it_has_a_default() 
         assert farthest(model, captured(model, X, Dense("bias", (3,)), *given)) == 0
 
 
+def test_a_forward_that_takes_any_further_arguments_is_captured() -> None:
+    class Open(nn.Module):
+        def forward(self, x: Tensor, *args: Tensor) -> Tensor:
+            return x * (1 + len(args))
+
+    for model in (Open(), Computes(lambda self, x, more: x + more)):
+        more = [Dense("more", (3,))] if isinstance(model, Computes) else []
+        assert farthest(model, captured(model, X, *more)) == 0
+
+
 def test_an_embedding_collection_is_refused_by_name() -> None:
     sequence = EmbeddingCollection(
         tables=[EmbeddingConfig(name="t", num_embeddings=5, embedding_dim=4, feature_names=["f0"])]

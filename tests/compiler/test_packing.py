@@ -76,6 +76,12 @@ def test_an_int8_element_is_off_by_half_a_step_at_most() -> None:
     assert ((round_trip(table, "int8") - table).abs().amax(dim=1) <= allowed).all()
 
 
+def test_bytes_are_chosen_for_the_bias_that_a_lookup_uses() -> None:
+    # 100.03 is 100 in fp16: the bytes count from there.
+    table = torch.tensor([[100.03, 102.0, 105.0, 110.0]])
+    assert ((round_trip(table, "int8") - table).abs() <= 10 / 255 / 2 + 4e-3).all()
+
+
 def test_int8_loses_no_more_than_fbgemms_own_quantizer_and_its_fp16_header() -> None:
     torch.manual_seed(0)
     table = torch.randn(200, 64)

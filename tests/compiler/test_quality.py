@@ -165,11 +165,6 @@ def test_the_quality_of_fp32_stages_is_the_models(rated) -> None:
     assert quality["max_difference"] < 1e-6
 
 
-def test_without_data_no_quality_is_claimed(rated) -> None:
-    model, schema, _ = rated
-    assert measure_quality(model, capture(model, schema, "m"), None) == {}
-
-
 def test_entropy_is_normalized_by_that_of_the_base_rate() -> None:
     labels = np.array([1, 0, 0, 0])
     assert normalized_entropy(labels, np.full(4, 0.25)) == pytest.approx(1.0)

@@ -167,6 +167,17 @@ def test_the_parts_of_a_tuple_between_layers_have_one_type(cut) -> None:
     rounded(model, program)
 
 
+def test_the_parts_of_a_tuple_that_is_an_output_stay_in_fp32_together() -> None:
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        value, gate = self.second(torch.relu(self.first(x))).chunk(2, dim=1)
+        return gate, self.out(torch.relu(self.third(torch.relu(value))))
+
+    model = Computes(both, first=nn.Linear(6, 8), second=nn.Linear(8, 8), third=nn.Linear(4, 4), out=nn.Linear(4, 1))
+    program = cast(model, Dense("x", (6,)), outputs=("gate", "score"))
+    assert layers(program.stages[0]) == [BF16, FP32, BF16, FP32]
+    rounded(model, program)
+
+
 def test_integers_are_not_cast() -> None:
     def forward(self, x: Tensor, city: Tensor) -> dict[str, Tensor]:
         score = self.out(torch.relu(self.inner(x)) * city.unsqueeze(1))
