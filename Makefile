@@ -54,7 +54,8 @@ check: $(VENV)/.packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check
-	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+	@echo clang-format
+	@$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
 
 format: $(VENV)/.packages
 	$(BIN)/ruff format .

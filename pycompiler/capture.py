@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
-from recpile.pycompiler.program import Program
+from recpile.pycompiler.program import Program, Table
 from recpile.pycompiler.schema import CANDIDATE, Dense, InputSchema, Jagged, SchemaError
 from recpile.pycompiler.swap import CaptureError, swap_embedding_modules
 
@@ -28,7 +28,22 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     model = copy.deepcopy(model, memo=weights).eval()
     tables = swap_embedding_modules(model)
     graph = export_flat(FlatModel(model, schema), schema)
-    return Program(name, graph, schema, tables={f"model.{path}": table for path, table in tables.items()})
+    return Program(name, graph, schema, tables=_used_tables(graph, tables))
+
+
+def _used_tables(graph: ExportedProgram, tables: Sequence[tuple[nn.Parameter, Table]]) -> dict[str, Table]:
+    """The tables that lookups of the graph read, in the given order, by the names that their weights have there.
+
+    A weight that hangs in the model under several names has one of them in the graph; a collection that `forward` never
+    calls has none.
+    """
+    names: dict[int, str] = {}  # by address: torch.export keeps the weights' memory, not always the objects
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.recpile.embedding_bags.default:
+            for weight in node.args[0]:
+                name = graph.graph_signature.inputs_to_parameters[weight.name]
+                names[graph.state_dict[name].data_ptr()] = name
+    return {names[weight.data_ptr()]: table for weight, table in tables if weight.data_ptr() in names}
 
 
 class FlatModel(nn.Module):

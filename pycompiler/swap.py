@@ -34,10 +34,10 @@ class TableBatchedBags(nn.Module):
         self.path = path
         self.weighted = collection.is_weighted()
         self.configs = list(collection.embedding_bag_configs())
-        self.tables = nn.ParameterDict()
+        # Under the collection's own name: the model may reach into it (weight tying), and weights keep their names.
+        self.embedding_bags = collection.embedding_bags
         for config in self.configs:
             self._check(config)
-            self.tables[config.name] = collection.embedding_bags[config.name].weight
         self.embedding_names: list[str] = [
             name for names in get_embedding_names_by_table(self.configs) for name in names
         ]
@@ -68,7 +68,7 @@ class TableBatchedBags(nn.Module):
                 )
             parts.append(
                 operators.embedding_bags(
-                    [self.tables[config.name] for config in chosen],
+                    [self.embedding_bags[config.name].weight for config in chosen],
                     [features.values()],
                     [lengths],
                     weights,
@@ -93,28 +93,32 @@ class TableBatchedBags(nn.Module):
         return KeyedTensor(keys=self.embedding_names, length_per_key=dims, values=values, key_dim=1)
 
 
-def swap_embedding_modules(model: nn.Module) -> dict[str, Table]:
-    """Swaps every EmbeddingBagCollection inside `model`, in place. Returns the tables by their new parameter names."""
+def swap_embedding_modules(model: nn.Module) -> list[tuple[nn.Parameter, Table]]:
+    """Swaps every EmbeddingBagCollection inside `model`, in place. Returns the tables and their weights, each once."""
     if isinstance(model, EmbeddingBagCollection):
         raise CaptureError("the model is a bare EmbeddingBagCollection; wrap it in a module whose outputs are tensors")
-    found = [(path, module) for path, module in model.named_modules() if path]
+    # With duplicates: a module may hang in the model under two names, and must be swapped under both.
+    found = [(path, module) for path, module in model.named_modules(remove_duplicate=False) if path]
     for path, module in found:
         if isinstance(module, EmbeddingCollection):
             raise CaptureError(
                 f"'{path}' is an EmbeddingCollection (unpooled lookups), which is not supported; "
                 "use an EmbeddingBagCollection"
             )
-    swapped = [(path, module) for path, module in found if isinstance(module, EmbeddingBagCollection)]
-    names = [config.name for _, module in swapped for config in module.embedding_bag_configs()]
-    tables: dict[str, Table] = {}
-    for path, module in swapped:
-        parent, _, attribute = path.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, TableBatchedBags(module, path))
-        for config in module.embedding_bag_configs():
-            unique = names.count(config.name) == 1
-            tables[f"{path}.tables.{config.name}"] = Table(
-                name=config.name if unique else f"{path}.{config.name}",
-                rows=config.num_embeddings,
-                dim=config.embedding_dim,
-            )
-    return tables
+    swapped: dict[EmbeddingBagCollection, TableBatchedBags] = {}
+    for path, module in found:
+        if isinstance(module, EmbeddingBagCollection):
+            if module not in swapped:
+                swapped[module] = TableBatchedBags(module, path)
+            parent, _, attribute = path.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, swapped[module])
+    names = [config.name for bags in swapped.values() for config in bags.configs]
+    tables: dict[nn.Parameter, Table] = {}
+    for bags in swapped.values():
+        for config in bags.configs:
+            name = config.name if names.count(config.name) == 1 else f"{bags.path}.{config.name}"
+            table = Table(name=name, rows=config.num_embeddings, dim=config.embedding_dim)
+            weight = bags.embedding_bags[config.name].weight
+            assert isinstance(weight, nn.Parameter)
+            tables.setdefault(weight, table)
+    return list(tables.items())

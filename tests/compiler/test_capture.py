@@ -12,10 +12,13 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection, Embedding
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 from zoo import collection
 
+from recpile.passes.base import run_passes
 from recpile.passes.invariants import verify
+from recpile.passes.pipeline import passes
+from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.capture import build_inputs, capture, example_inputs
-from recpile.pycompiler.quality import eager
-from recpile.pycompiler.schema import Dense, Input, InputSchema, Jagged, SchemaError
+from recpile.pycompiler.quality import eager, run_stages
+from recpile.pycompiler.schema import Dense, Input, InputSchema, Jagged, KeyedJagged, SchemaError
 from recpile.pycompiler.swap import CaptureError
 
 X = Dense("x", (3,))
@@ -70,8 +73,8 @@ def test_a_collection_is_one_lookup_and_no_embedding_bag() -> None:
     assert (call.feature_row, call.feature_table) == ([1, 0, 1], [0, 1, 1])
     assert not [node for node in program.graph.graph.nodes if node.target is aten.embedding_bag.padding_idx]
     assert {fqn: (t.name, t.rows, t.dim, t.dtype, t.packed) for fqn, t in program.tables.items()} == {
-        "model.bags.tables.a": ("a", 5, 4, "fp32", False),
-        "model.bags.tables.b": ("b", 6, 8, "fp32", False),
+        "model.bags.embedding_bags.a.weight": ("a", 5, 4, "fp32", False),
+        "model.bags.embedding_bags.b.weight": ("b", 6, 8, "fp32", False),
     }
 
 
@@ -238,3 +241,34 @@ def test_a_model_gets_tensors_jagged_and_keyed_jagged_tensors() -> None:
     assert inputs["sparse"].keys() == ["f0", "f1"]
     assert inputs["sparse"].stride() == 4
     assert len(inputs["ids"].weights()) == len(inputs["ids"].values())
+
+
+class TwoNames(nn.Module):
+    """One collection under two names, and a second that shares its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = zoo.collection(("t", 20, 4, ["f0"]))
+        self.two = self.one
+        self.tied = zoo.collection(("t", 20, 4, ["f0"]))
+        self.tied.embedding_bags["t"].weight = self.one.embedding_bags["t"].weight
+        self.unused = zoo.collection(("never", 5, 4, ["f0"]))
+        weight = self.one.embedding_bags["t"].weight
+        assert isinstance(weight, nn.Parameter)
+        self.weight = weight
+
+    def forward(self, sparse):
+        pooled = [self.one(sparse).values(), self.two(sparse).values(), self.tied(sparse).values()]
+        # Weight tying: the dense part reads the table as well.
+        return torch.cat(pooled, dim=1), pooled[0] @ self.weight.t()
+
+
+def test_a_weight_under_several_names_is_one_table_and_one_that_is_never_called_is_none() -> None:
+    torch.manual_seed(0)
+    model = TwoNames().eval()
+    schema = InputSchema([KeyedJagged("sparse", ["f0"])], outputs=["vectors", "all_items"])
+    program = run_passes(capture(model, schema, "m"), passes(TablePrecision(), "fp32"))
+    assert [table.name for table in program.tables.values()] == ["one.t"]
+    flat = {"sparse.values": torch.tensor([3, 4, 19]), "sparse.lengths": torch.tensor([[1, 0, 2]])}
+    for wanted, got in zip(eager(model, schema, flat), run_stages(program, flat), strict=True):
+        assert (wanted - got).abs().max() < 1e-6

@@ -50,8 +50,12 @@ def test_inner_layers_run_in_bf16_and_the_last_in_fp32() -> None:
 
 def test_only_the_ends_are_cast_not_every_layer() -> None:
     (stage,) = cast(mlp(), Dense("x", (6,))).stages
-    casts = [node.args[1] for node in stage.graph.graph.nodes if node.target is aten.to.dtype]
-    assert casts == [BF16, FP32]
+    types = [
+        (node.all_input_nodes[0].meta["val"].dtype, node.meta["val"].dtype)
+        for node in stage.graph.graph.nodes
+        if node.op == "call_function" and node.meta.get("val") is not None
+    ]
+    assert [pair for pair in types if pair[0] != pair[1]] == [(FP32, BF16), (BF16, FP32)]
 
 
 def test_weights_of_cast_layers_are_kept_in_bf16_only() -> None:

@@ -16,7 +16,7 @@ from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
 from recpile.pycompiler.packing import FBGEMM_TYPES, pack, unpack
 from recpile.pycompiler.program import Program
 
-ITEM, USER = "model.bags.tables.item", "model.bags.tables.user"
+ITEM, USER = "model.bags.embedding_bags.item.weight", "model.bags.embedding_bags.user.weight"
 
 
 def model_of_two_tables() -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from compiler.graphs import Computes, Towers, aten, captured, count, farthest, kjt, lookup_calls, reasons
+from compiler.graphs import Computes, Towers, aten, captured, count, farthest, kjt, lookup_calls
 from torch import Tensor, nn
 from zoo import collection
 
@@ -41,8 +41,9 @@ def test_lengths_that_are_flattened_and_unflattened_go_straight_to_the_lookup() 
 
 def test_the_log_names_the_view_and_what_it_is_again() -> None:
     _, program = one_lookup()
-    did = reasons(RemoveIdentities().run(program).program, "RemoveIdentities", did=True)
-    assert did == {"view": "is 'flat_sparse_lengths' again"}
+    log = RemoveIdentities().run(program).program.log
+    assert {note.did for note in log} == {True}
+    assert {note.reason for note in log} == {"is 'flat_sparse_lengths' again"}
 
 
 def test_a_second_run_changes_nothing() -> None:

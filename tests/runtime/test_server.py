@@ -170,7 +170,7 @@ BAD = {
         },
         "the request is empty",
     ),
-    "no inputs at all": ({"inputs": []}, "input 'dense' is missing"),
+    "no inputs at all": ({"inputs": []}, 'the request needs "inputs" (a non-empty array)'),
     "an unknown output": ({**json_request(), "outputs": [{"name": "scores"}]}, "score"),
     "a fraction for an integer": (spoil(1, data=[1.5] + [1] * 9), "sparse.values"),
 }
