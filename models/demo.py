@@ -13,9 +13,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from recpile.models.load import Load, eager_one_by_one, requests_of_mixed_sizes, send_all
+from recpile.models.load import (
+    Load,
+    eager_one_by_one,
+    requests_of_mixed_sizes,
+    send_all,
+    through_engine,
+    use_faster_thread_count,
+)
 from recpile.models.train import CHECKPOINT, HELD_OUT
 from recpile.models.train import main as train
+from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import load_model
 from recpile.pycompiler.cli.main import quiet_libraries
 from recpile.pycompiler.debug_runtime import DebugRuntime
@@ -60,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--skip-training", action="store_true", help="use the checkpoint of an earlier run")
     options = parser.parse_args(argv)
     quiet_libraries()
-    console = Console(highlight=False, markup=False)
+    console = make_console()
     began = time.monotonic()
 
     if not options.skip_training:
@@ -86,6 +94,8 @@ def _compare_all(
     model, schema = load_model(ENTRY, str(checkpoint))
     requests = requests_of_mixed_sizes(schema, held_out)
     console.rule("eager PyTorch, one request after the other")
+    threads = use_faster_thread_count(model, schema, requests)
+    console.print(f"{threads} thread{'s' * (threads > 1)}, the faster choice here")
     eager_scores, eager_load = eager_one_by_one(model, schema, requests)
     rows = [Row("eager PyTorch fp32", eager_scores, 0.0, eager_load)]
     sizes = {"checkpoint": checkpoint.stat().st_size}
@@ -101,10 +111,12 @@ def _compare_all(
         console.rule(f"serve {variant.name} from C++")
         with ServerProcess(artifact, log=options.out / f"server-{variant.name}.log") as server:
             console.print(f"recpile-server on {server.url}; {len(requests)} requests, {options.clients} at once")
-            served, load = send_all(server.url, server.model, requests, options.clients)
+            served, server_load = send_all(server.url, server.model, requests, options.clients)
+        in_process, engine_load = through_engine(artifact, requests, options.clients)
         for who, scores, measured in (
             (f"debug runtime {variant.name}", debug, None),
-            (f"C++ server {variant.name}", served, load),
+            (f"C++ server {variant.name}", served, server_load),
+            (f"C++ engine {variant.name}", in_process, engine_load),
         ):
             difference = float(np.abs(scores - eager_scores).max())
             # Written so that NaN fails too.
@@ -138,7 +150,12 @@ def _print_table(console: Console, rows: list[Row], labels: np.ndarray) -> None:
             speed += [f"{load.percentile_ms(50):.2f}", f"{load.percentile_ms(99):.2f}"]
         table.add_row(row.who, *quality, f"{row.difference:.1e}", *speed)
     console.print(table)
-    console.print("max diff: largest absolute difference from eager fp32; times as the client sees them")
+    console.print(
+        "max diff: the largest absolute difference from eager fp32. Times as a client sees them: of the server, over"
+    )
+    console.print(
+        "HTTP with the public Python client, whose own work is in them; of eager and of the engine, in process."
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from rich.console import Console
 from recpile.passes.cast_dense import DENSE_DTYPES
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
 from recpile.pycompiler.cli.summary import print_summary
 from recpile.pycompiler.compile import CompileOptions, compile_model
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         dense_dtype=options.dense_dtype,
         eval_data=EvalData.load(options.eval_data) if options.eval_data else None,
     )
-    console = Console(highlight=False, markup=False)
+    console = make_console()
     steps = _Steps(console)
     with console.status("load the model") as status:
         steps.begin("load the model")

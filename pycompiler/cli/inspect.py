@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from rich.console import Console
-
 from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.summary import print_summary
 
 
@@ -25,5 +24,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(artifact.manifest, indent=1))
     else:
-        print_summary(Console(highlight=False, markup=False), artifact)
+        print_summary(make_console(), artifact)
     return 0

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 
+from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.inputs import random_inputs
 
@@ -48,7 +48,7 @@ def read_inputs(options: argparse.Namespace, manifest: dict) -> dict[str, Tensor
 
 def run(options: argparse.Namespace) -> int:
     runtime = DebugRuntime(options.artifact, options.code)
-    console = Console(highlight=False, markup=False)
+    console = make_console()
     dumped: dict[str, np.ndarray] = {}
 
     def show(stage: str, given: Mapping[str, Tensor]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
 from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
 from recpile.pycompiler.cli.run import add_input_options, read_inputs
 from recpile.pycompiler.verify import verify
@@ -52,5 +52,5 @@ def run(options: argparse.Namespace) -> int:
             allowed,
             "ok" if step.ok else "DIFFERS",
         )
-    Console(highlight=False, markup=False).print(table)
+    make_console().print(table)
     return 0 if all(step.ok for step in steps) else 1
