@@ -113,6 +113,8 @@ def _side_by_side(
     requests: int, clients: int, connect: Callable[[], Callable[[int], np.ndarray]]
 ) -> tuple[np.ndarray, Load]:
     """Answers 0 .. requests - 1 on `clients` threads, each with what `connect` gives it and one request at a time."""
+    if clients < 1:
+        raise ValueError(f"clients: got {clients}; use 1 or more")
     answers: list[np.ndarray] = [np.empty(0)] * requests
     seconds = np.zeros(requests)
 
