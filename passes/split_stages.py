@@ -184,6 +184,13 @@ def _placeholders_first(graph: Graph) -> None:
 def _example(node: Node) -> torch.Tensor:
     value = node.meta["val"]
     sizes = [size.node.hint if isinstance(size, torch.SymInt) else size for size in value.shape]
+    if None in sizes:
+        where = (node.meta.get("stack_trace") or "").strip().splitlines()
+        raise ValueError(
+            f"'{node.name}' would have to cross between stages, and its size {list(value.shape)} depends on the data"
+            + (f" ({where[-2].strip()}: {where[-1].strip()})" if len(where) > 1 else "")
+            + "; reorder or filter ids before they are sent, not in the model"
+        )
     return torch.zeros(sizes, dtype=value.dtype)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,39 @@ def take_rows(schema: InputSchema, inputs: Mapping[str, np.ndarray], start: int,
     return flat
 
 
+def join_rows(schema: InputSchema, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The inverse of take_rows, and what the runtime's coalescer does: candidates of all `parts`, key by key."""
+    flat: dict[str, Tensor] = {}
+    for one in schema.inputs:
+        names = [tensor.name for tensor in one.tensors()]
+        if len(names) == 1:
+            flat[one.name] = torch.cat([part[one.name] for part in parts])
+            continue
+        lengths = [part[f"{one.name}.lengths"] for part in parts]
+        flat[f"{one.name}.lengths"] = torch.cat(lengths, dim=-1)
+        totals = [part.reshape(-1, part.shape[-1]).sum(1).tolist() for part in lengths]
+        for name in names:
+            if not name.endswith(".lengths"):
+                by_key = zip(*(part[name].split(total) for part, total in zip(parts, totals, strict=True)), strict=True)
+                flat[name] = torch.cat([piece for key in by_key for piece in key])
+    return flat
+
+
+def check_rows_are_independent(model: nn.Module, schema: InputSchema, parts: Sequence[Mapping[str, Tensor]]) -> None:
+    """ParityError if a candidate's score depends on the others of its batch: requests could not share one."""
+    together = eager(model, schema, join_rows(schema, parts))
+    apart = [eager(model, schema, part) for part in parts]
+    for i, name in enumerate(schema.outputs):
+        alone = torch.cat([outputs[i] for outputs in apart])
+        if alone.shape != together[i].shape or not torch.allclose(alone, together[i], rtol=1e-3, atol=1e-4):
+            worst = compare([alone], [together[i]]).max if alone.shape == together[i].shape else float("nan")
+            raise ParityError(
+                f"output '{name}' of a candidate depends on the other candidates of its batch (it changes by "
+                f"{worst:.3g}): requests cannot be coalesced; look for sums, softmax or normalization over the batch axis, for its "
+                "size, and for positions counted along it"
+            )
+
+
 def eager(model: nn.Module, schema: InputSchema, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     with torch.no_grad():
         return named_outputs(model(**build_inputs(schema, flat)), schema.outputs)
@@ -145,12 +178,14 @@ def _check_batches(manifest: dict, schema: InputSchema, data: EvalData | None) -
 def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalData | None) -> Parity:
     """Runs the written artifact beside the model, on rows of `data` or else on random inputs, in several batch sizes.
 
-    ParityError if fp32 answers differ beyond FP32_TOLERANCE, or if the model cannot run on random ids.
+    ParityError if fp32 answers differ beyond FP32_TOLERANCE, if the model cannot run on random ids, or if its rows
+    depend on each other.
     """
     runtime = DebugRuntime(path)
     names = program.schema.outputs
     wanted, got = [], []
-    for flat in _check_batches(runtime.manifest, program.schema, data):
+    batches = list(_check_batches(runtime.manifest, program.schema, data))
+    for flat in batches:
         try:
             wanted += eager(model, program.schema, flat)
             answers = runtime.run(flat)
@@ -171,4 +206,5 @@ def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalDat
             f"the fp32 artifact differs from the model by {parity.max:.3g} (at most {FP32_TOLERANCE:g} expected), so "
             "it was not written; a model that draws random numbers, or that is not in eval mode, does that"
         )
+    check_rows_are_independent(model, program.schema, batches[:-1])
     return parity

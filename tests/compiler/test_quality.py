@@ -9,14 +9,26 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from torch import Tensor, tensor
+from compiler.graphs import draw
+from torch import Tensor, nn, tensor
 
 from recpile.passes.base import run_passes
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.capture import capture
 from recpile.pycompiler.metrics import auc, log_loss, normalized_entropy
-from recpile.pycompiler.quality import FP32_TOLERANCE, EvalData, Parity, compare, eager, measure_quality, take_rows
+from recpile.pycompiler.quality import (
+    FP32_TOLERANCE,
+    EvalData,
+    Parity,
+    ParityError,
+    check_rows_are_independent,
+    compare,
+    eager,
+    join_rows,
+    measure_quality,
+    take_rows,
+)
 from recpile.pycompiler.schema import Dense, InputSchema, Jagged, KeyedJagged
 
 SCHEMA = InputSchema([Dense("x", (2,)), Jagged("ids", weighted=True), KeyedJagged("sparse", ["a", "b"])])
@@ -177,3 +189,50 @@ def test_entropy_is_normalized_by_that_of_the_base_rate() -> None:
 def test_one_kind_of_label_is_refused(label: int) -> None:
     with pytest.raises(ValueError, match=f"normalized entropy needs both labels; got a base rate of {label}"):
         normalized_entropy(np.full(3, label), np.full(3, 0.5))
+
+
+def test_joined_parts_are_what_a_client_would_send_in_one_request() -> None:
+    schema = InputSchema([Dense("x"), KeyedJagged("s", ["a", "b"], weighted=True)])
+    first = {
+        "x": torch.tensor([1.0]),
+        "s.values": torch.tensor([10, 11, 20]),
+        "s.lengths": torch.tensor([[2], [1]]),
+        "s.weights": torch.tensor([0.1, 0.2, 0.3]),
+    }
+    second = {
+        "x": torch.tensor([2.0, 3.0]),
+        "s.values": torch.tensor([12, 21, 22]),
+        "s.lengths": torch.tensor([[0, 1], [2, 0]]),
+        "s.weights": torch.tensor([0.4, 0.5, 0.6]),
+    }
+    joined = join_rows(schema, [first, second])
+    assert joined["x"].tolist() == [1, 2, 3]
+    assert joined["s.lengths"].tolist() == [[2, 0, 1], [1, 2, 0]]
+    assert joined["s.values"].tolist() == [10, 11, 12, 20, 21, 22]
+    assert joined["s.weights"].tolist() == pytest.approx([0.1, 0.2, 0.4, 0.3, 0.5, 0.6])
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda x: x / x.shape[0],
+        lambda x: torch.softmax(x, dim=0),
+        lambda x: x - x.mean(),
+        lambda x: x + torch.arange(x.shape[0]),
+    ],
+    ids=["batch size", "softmax over the batch", "mean over the batch", "position in the batch"],
+)
+def test_a_model_whose_rows_depend_on_each_other_is_refused(score) -> None:
+    class Model(nn.Module):
+        def forward(self, x):
+            return score(x)
+
+    parts = [{"x": torch.tensor([1.0, 2.0])}, {"x": torch.tensor([3.0])}]
+    with pytest.raises(ParityError, match="output 'score' of a candidate depends on the other candidates"):
+        check_rows_are_independent(Model(), InputSchema([Dense("x")]), parts)
+
+
+def test_a_model_whose_rows_stand_alone_is_not() -> None:
+    model, schema = zoo.tiny_dlrm()
+    parts = [draw(schema, 3, seed=1), draw(schema, 1, seed=2), draw(schema, 5, seed=3, longest=0)]
+    check_rows_are_independent(model, schema, parts)

@@ -211,3 +211,17 @@ def test_the_shared_models_answer_as_eager_does(name: str) -> None:
     model, schema = getattr(zoo, name)()
     program = run_passes(capture(model, schema, name), passes(TablePrecision(), "fp32"))
     assert farthest(model, program, ids=7) < 1e-6
+
+
+def test_a_size_that_depends_on_the_data_cannot_cross_and_says_where_it_arose() -> None:
+    class Permuted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bags = collection(("a", 5, 4, ["f0"]), ("b", 6, 4, ["f1"]))
+
+        def forward(self, sparse):
+            return self.bags(sparse.permute([1, 0])).values()
+
+    program = run_passes(captured(Permuted(), kjt("f0", "f1")), passes(TablePrecision(), "fp32")[:3])
+    with pytest.raises(ValueError, match=r"depends on the data .*reorder or filter ids before they are sent"):
+        SplitStages().run(program)
