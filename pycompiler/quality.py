@@ -110,8 +110,8 @@ def check_rows_are_independent(model: nn.Module, schema: InputSchema, parts: Seq
             worst = compare([alone], [together[i]]).max if alone.shape == together[i].shape else float("nan")
             raise ParityError(
                 f"output '{name}' of a candidate depends on the other candidates of its batch (it changes by "
-                f"{worst:.3g}): requests cannot be coalesced; look for sums, softmax or normalization over the batch axis, for its "
-                "size, and for positions counted along it"
+                f"{worst:.3g}): requests cannot be coalesced; look for sums, softmax or normalization over the batch "
+                "axis, for its size, and for positions counted along it"
             )
 
 
