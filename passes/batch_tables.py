@@ -33,19 +33,19 @@ class BatchTables(Pass):
             for node in module.graph.nodes
             if node.target in _PLAIN
         ]
-        groups = _groups(module)
-        for group in groups:
-            names = ", ".join(node.name for node, _ in group)
-            kind = _describe(group[0][1])
-            if len(group) == 1:
-                notes.append(self.declined(names, f"is the only lookup that is {kind}"))
-                continue
-            _merge(module, group, list(program.tables))
+        changed = False
+        # One group at a time: lookups that need nothing of each other may do so through what was merged before.
+        while group := next((one for one in _groups(module) if len(one) > 1), None):
             tables = len({table.target for _, call in group for table in call.tables})
-            notes.append(self.did(names, f"one lookup of {tables} tables, {kind}"))
-        if all(len(group) == 1 for group in groups):
+            names = ", ".join(node.name for node, _ in group)
+            _merge(module, group, list(program.tables))
+            legalize_graph(module)
+            notes.append(self.did(names, f"one lookup of {tables} tables, {_describe(group[0][1])}"))
+            changed = True
+        if not changed:
+            for ((node, call),) in _groups(module):
+                notes.append(self.declined(node.name, f"is the only lookup that is {_describe(call)}"))
             return PassResult(program.with_notes(*notes), changed=False)
-        legalize_graph(module)
         return PassResult(recaptured(program, module).with_notes(*notes), changed=True)
 
 
@@ -110,6 +110,7 @@ def _merge(module: GraphModule, group: Group, order: list[str]) -> None:
         columns[node, f] = (start, end)
     with module.graph.inserting_after(group[-1][0]):
         whole = module.graph.call_function(EMBEDDING_BAGS, merged.args())
+        whole.meta = {"val": group[0][0].meta["val"]}  # for _groups, which asks for its batch only
     for node, call in group:
         _replace(module, node, whole, [columns[node, f] for f in range(len(call.feature_table))])
 

@@ -61,11 +61,13 @@ def _cast(stage: Stage) -> tuple[Stage, int]:
     """The stage with casts, and how many of its layers they cover."""
     module = editable(stage.graph)
     kept = _last_layers(module)
-    low = [n for n in module.graph.nodes if n.op == "call_function" and n not in kept and _is_fp32(n)]
-    layers = sum(node.target in _LAYERS for node in low)
+    lowered: set[Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node not in kept and _is_fp32(node) and _follows(node, lowered):
+            lowered.add(node)
+    layers = sum(node.target in _LAYERS for node in lowered)
     if layers == 0:
         return stage, 0
-    lowered = set(low)
     for node in module.graph.nodes:
         if node.op in ("call_function", "output"):
             _cast_inputs(module, node, lowered)
@@ -78,6 +80,18 @@ def _cast(stage: Stage) -> tuple[Stage, int]:
     graph = export_graph(module, inputs, tuple(dynamic))
     _check_layers(graph, stage.name)
     return replace(stage, graph=graph, precision="bf16"), layers
+
+
+def _follows(node: Node, lowered: set[Node]) -> bool:
+    """A layer, or what reads a lowered value. Not what comes before the first layer: features are normalized in fp32.
+
+    An operator that fixes its type in the model's code keeps it, and the parts of a tuple have the tuple's.
+    """
+    if node.target is operator.getitem:
+        return node.args[0] in lowered
+    if any(isinstance(one, torch.dtype) for one in (*node.args, *node.kwargs.values())):
+        return False
+    return node.target in _LAYERS or any(one in lowered for one in node.all_input_nodes)
 
 
 def _last_layers(module: GraphModule) -> set[Node]:

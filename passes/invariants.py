@@ -42,11 +42,17 @@ def _verify_interface(program: Program) -> None:
                 f"input '{spec.name}' became {list(value.shape)}; the schema says {list(spec.shape)}: its axis "
                 f"'{named}' must stay dynamic (a size fixed in the model's code?)",
             )
+    named = [
+        (axis, size)
+        for spec, value in zip(wanted, got, strict=True)
+        for axis, size in zip(spec.shape, value.shape, strict=True)
+    ]
+    batch = {str(size) for axis, size in named if axis == CANDIDATE}
     outputs = _values(program.graph, program.graph.graph_signature.user_outputs)
     names = program.schema.outputs
     _require(len(outputs) == len(names), f"the graph gives {len(outputs)} outputs; the schema names {len(names)}")
     for name, value in zip(names, outputs, strict=True):
-        batched = value.ndim > 0 and isinstance(value.shape[0], torch.SymInt)
+        batched = value.ndim > 0 and str(value.shape[0]) in batch
         _require(batched, f"output '{name}' is {list(value.shape)}; its first axis must be '{CANDIDATE}'")
 
 

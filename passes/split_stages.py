@@ -115,7 +115,7 @@ class _Cut:
         sources = [*call.values, *call.lengths, *call.weights]
         inputs = list(dict.fromkeys(sources))
         graph = Graph()
-        copied = {one: graph.placeholder(_identifier(str(one.target))) for one in call.tables}
+        copied = {one: graph.placeholder(f"table_{i}") for i, one in enumerate(call.tables)}
         copied |= {one: graph.placeholder(one.name) for one in inputs}
         graph.output((graph.node_copy(node, lambda n: copied[n]),))
         stage = GraphModule({}, graph)
@@ -209,7 +209,3 @@ def _axis_name(size: int | torch.SymInt, axes: dict[sympy.Expr, sympy.Symbol]) -
         return size
     named = str(size.node.expr.subs(axes))
     return CANDIDATE if named == CANDIDATE else named
-
-
-def _identifier(fqn: str) -> str:
-    return fqn.replace(".", "_")

@@ -39,7 +39,7 @@ def _used_tables(graph: ExportedProgram, tables: Sequence[tuple[nn.Parameter, Ta
     """
     names: dict[int, str] = {}  # by address: torch.export keeps the weights' memory, not always the objects
     for node in graph.graph.nodes:
-        if node.target is torch.ops.recpile.embedding_bags.default:
+        if node.target is torch.ops.recpile.embedding_bags.default and node.users:
             for weight in node.args[0]:
                 name = graph.graph_signature.inputs_to_parameters[weight.name]
                 names[graph.state_dict[name].data_ptr()] = name
@@ -106,8 +106,11 @@ def example_inputs(schema: InputSchema) -> dict[str, Tensor]:
 
 def export_flat(module: nn.Module, schema: InputSchema) -> ExportedProgram:
     """Exports a module over the flat tensors of `schema` (one dict), every named axis dynamic."""
+    # A named axis is one size wherever it appears, and code that branches on it (if len(x) > 4) is refused.
+    axes = {CANDIDATE: Dim(CANDIDATE, min=1)}
     dynamic = {
-        t.name: {i: Dim.DYNAMIC for i, size in enumerate(t.shape) if isinstance(size, str)} for t in schema.tensors()
+        t.name: {i: axes.get(size, Dim.DYNAMIC) for i, size in enumerate(t.shape) if isinstance(size, str)}
+        for t in schema.tensors()
     }
     return export_graph(module, (example_inputs(schema),), (dynamic,))
 
@@ -116,7 +119,10 @@ def export_graph(module: nn.Module, args: tuple, dynamic_shapes: tuple) -> Expor
     """torch.export with our errors. `dynamic_shapes` as torch.export takes it."""
     try:
         with torch.no_grad():
-            return torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
+            exported = torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
+            # Functional, and without the sub-graphs of autocast and the like: passes follow values from node to node,
+            # and would not see that x[:, 0] = y changes x.
+            return exported.run_decompositions({})
     except (CaptureError, SchemaError):
         raise
     except Exception as error:

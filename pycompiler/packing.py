@@ -7,12 +7,15 @@ nearest (Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 TABLE_DTYPES = ("fp32", "fp16", "int8")
 FBGEMM_TYPES = {"fp32": 0, "fp16": 1, "int8": 2}  # fbgemm_gpu's SparseType numbers
 _INT8_HEADER_BYTES = 4
+_ROWS_AT_ONCE = 1 << 16
 
 
 def row_bytes(dtype: str, dim: int) -> int:
@@ -23,22 +26,27 @@ def row_bytes(dtype: str, dim: int) -> int:
 def pack(table: Tensor, dtype: str) -> Tensor:
     """fp32 [rows, dim] -> uint8 [rows, row_bytes]. ValueError for a value that `dtype` cannot hold."""
     table = table.detach().to(torch.float32).contiguous()
-    if not torch.isfinite(table).all():
+    low, high = (float(one) for one in table.aminmax()) if table.numel() else (0.0, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
         row = int((~torch.isfinite(table)).any(dim=1).nonzero()[0])
         raise ValueError(f"row {row} holds NaN or Inf; a trained table is finite")
     if dtype == "fp32":
         return table.view(torch.uint8)
-    if table.numel() and table.abs().max() > torch.finfo(torch.float16).max:
-        raise ValueError(f"values up to {table.abs().max():.3g} do not fit {dtype} rows (at most 65504); use fp32")
-    if dtype == "fp16":
-        return table.to(torch.float16).view(torch.uint8)
-    return _pack_int8(table)
+    largest = max(-low, high)
+    if largest > torch.finfo(torch.float16).max:
+        raise ValueError(f"values up to {largest:.3g} do not fit {dtype} rows (at most 65504); use fp32")
+    # In slices: what the bytes are computed from is several times the size of the rows.
+    packed = torch.empty(table.shape[0], row_bytes(dtype, table.shape[1]), dtype=torch.uint8)
+    for into, rows in zip(packed.split(_ROWS_AT_ONCE), table.split(_ROWS_AT_ONCE), strict=True):
+        into.copy_(rows.to(torch.float16).view(torch.uint8) if dtype == "fp16" else _pack_int8(rows))
+    return packed
 
 
 def unpack(packed: Tensor, dtype: str, dim: int) -> Tensor:
     """uint8 [rows, row_bytes] -> fp32 [rows, dim]: what a lookup of each row gives."""
     if dtype == "int8":
-        header = packed[:, :_INT8_HEADER_BYTES].contiguous().view(torch.float16).to(torch.float32)
+        # Flat: a single row of an odd size counts as contiguous, and then cannot be viewed in another type.
+        header = packed[:, :_INT8_HEADER_BYTES].reshape(-1).view(torch.float16).view(-1, 2).to(torch.float32)
         return packed[:, _INT8_HEADER_BYTES:].to(torch.float32) * header[:, :1] + header[:, 1:]
     elements = torch.float16 if dtype == "fp16" else torch.float32
     return packed.contiguous().view(elements).to(torch.float32).view(-1, dim)

@@ -48,6 +48,11 @@ class TableBatchedBags(nn.Module):
             raise CaptureError(
                 f"{where}: got data type {config.data_type}; export from fp32 weights (--embedding-dtype packs them)"
             )
+        weight = self.embedding_bags[config.name].weight
+        if weight.dtype != torch.float32:
+            raise CaptureError(f"{where}: its weight is {weight.dtype}; export an fp32 model (no .half(), .bfloat16())")
+        if weight.is_meta:
+            raise CaptureError(f"{where}: its weight is on the meta device; build the model on the CPU")
         if config.pooling == PoolingType.MEAN and self.weighted:
             raise CaptureError(f"{where}: mean pooling with weights is not defined by TorchRec; use sum pooling")
 
@@ -108,6 +113,12 @@ def swap_embedding_modules(model: nn.Module) -> list[tuple[nn.Parameter, Table]]
     swapped: dict[EmbeddingBagCollection, TableBatchedBags] = {}
     for path, module in found:
         if isinstance(module, EmbeddingBagCollection):
+            hooks = module._forward_hooks or module._forward_pre_hooks
+            if type(module).forward is not EmbeddingBagCollection.forward or hooks:
+                raise CaptureError(
+                    f"'{path}' is a {type(module).__name__} with a forward or hooks of its own, which the swap for a "
+                    "table-batched lookup would drop; move them into the module around it"
+                )
             if module not in swapped:
                 swapped[module] = TableBatchedBags(module, path)
             parent, _, attribute = path.rpartition(".")

@@ -8,7 +8,7 @@ from compiler.graphs import Computes, aten, captured, farthest, kjt, reasons
 from torch import Tensor, nn
 from zoo import collection
 
-from recpile.passes.base import PassError, run_passes
+from recpile.passes.base import run_passes
 from recpile.passes.cast_dense import CastDense
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
@@ -193,14 +193,15 @@ def test_integers_are_not_cast() -> None:
     rounded(model, program, ids=3)
 
 
-def test_a_type_that_the_model_fixes_is_refused_by_stage_and_layer() -> None:
+def test_a_type_that_the_model_fixes_is_kept_and_the_layer_behind_it_is_cast_again() -> None:
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.relu(self.first(x)).to(torch.float32)
         return self.out(torch.relu(self.second(hidden)))
 
     model = Computes(forward, first=nn.Linear(6, 8), second=nn.Linear(8, 8), out=nn.Linear(8, 1))
-    with pytest.raises(PassError, match=r"stage 'dense' cannot run in bf16: .*linear.* use --dense-dtype fp32"):
-        cast(model, Dense("x", (6,)))
+    program = cast(model, Dense("x", (6,)))
+    assert program.stages[0].precision == "bf16"
+    rounded(model, program)
 
 
 def test_an_unknown_type_is_refused_with_the_types_there_are() -> None:
