@@ -8,10 +8,8 @@ from torch.fx.passes.tools_common import legalize_graph
 
 from recpile.passes.base import Pass, PassResult
 from recpile.passes.graph import EMBEDDING_BAGS, LookupCall, editable, lookups, recaptured
-from recpile.pycompiler.operators import POOLINGS
+from recpile.pycompiler.operators import NONE, POOLINGS
 from recpile.pycompiler.program import Program
-
-_PLAIN = (torch.ops.aten.embedding.default, torch.ops.aten.embedding_bag.padding_idx)
 
 
 class BatchTables(Pass):
@@ -25,14 +23,7 @@ class BatchTables(Pass):
 
     def run(self, program: Program) -> PassResult:
         module = editable(program.graph)
-        notes = [
-            self.declined(
-                node.name,
-                f"{node.target} on '{node.args[0]}' stays in its dense stage: only TorchRec collections are batched",
-            )
-            for node in module.graph.nodes
-            if node.target in _PLAIN
-        ]
+        notes = []
         changed = False
         # One group at a time: lookups that need nothing of each other may do so through what was merged before.
         while group := next((one for one in _groups(module) if len(one) > 1), None):
@@ -53,6 +44,8 @@ Group = list[tuple[Node, LookupCall]]
 
 
 def _describe(call: LookupCall) -> str:
+    if call.pooling == NONE:
+        return "unpooled"
     return f"{POOLINGS[call.pooling]}-pooled, {'weighted' if call.weights else 'unweighted'}"
 
 
@@ -61,7 +54,9 @@ def _groups(module: GraphModule) -> list[Group]:
     for node, call in lookups(module):
         if node.target is not EMBEDDING_BAGS:
             continue
-        key = (call.pooling, bool(call.weights), str(node.meta["val"].shape[0]))
+        # Unpooled lookups stand alone: each gives as many rows as its own input has ids.
+        alone = node if call.pooling == NONE else None
+        key = (call.pooling, bool(call.weights), str(node.meta["val"].shape[0]), alone)
         ancestors = _ancestors(node)
         open_groups = groups.setdefault(key, [])
         fitting = next((g for g in open_groups if not any(member in ancestors for member, _ in g)), None)
@@ -85,7 +80,7 @@ def _ancestors(node: Node) -> set[Node]:
 
 def _merge(module: GraphModule, group: Group, order: list[str]) -> None:
     """One lookup for all of `group`; `order` is the program's order of tables, which a lookup's features follow."""
-    merged = LookupCall([], [], [], [], [], [], [], group[0][1].pooling)
+    merged = LookupCall([], [], [], [], [], [], [], group[0][1].pooling, [], [])
     tables: dict[str, int] = {}
     sources: dict[tuple, int] = {}
     features = [(node, call, f) for node, call in group for f in range(len(call.feature_table))]
@@ -94,17 +89,20 @@ def _merge(module: GraphModule, group: Group, order: list[str]) -> None:
     end = 0
     for node, call, f in features:
         source, table = call.feature_source[f], call.tables[call.feature_table[f]]
-        parts = (call.values[source], call.lengths[source], *([call.weights[source]] if call.weights else []))
+        weights = [call.weights[source]] if call.weights else []
+        parts = (call.values[source], call.lengths[source], call.columns[source], *weights)
         if parts not in sources:
             sources[parts] = len(sources)
-            merged.values.append(parts[0])
-            merged.lengths.append(parts[1])
-            merged.weights.extend(parts[2:])
+            merged.values.append(call.values[source])
+            merged.lengths.append(call.lengths[source])
+            merged.columns.append(call.columns[source])
+            merged.weights.extend(weights)
         if str(table.target) not in tables:
             tables[str(table.target)] = len(tables)
             merged.tables.append(table)
         merged.feature_source.append(sources[parts])
         merged.feature_row.append(call.feature_row[f])
+        merged.feature_size.append(call.feature_size[f])
         merged.feature_table.append(tables[str(table.target)])
         start, end = end, end + call.widths()[f]
         columns[node, f] = (start, end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -10,10 +11,10 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
-from recpile.passes.graph import add_buffer, attribute, drop_unused_weights, dynamic_axes, editable
+from recpile.passes.graph import add_buffer, attribute, axis_symbols, drop_unused_weights, dynamic_axes, editable
 from recpile.pycompiler.capture import export_graph
 from recpile.pycompiler.program import Program, Stage
-from recpile.pycompiler.schema import DTYPE_NAMES
+from recpile.pycompiler.schema import DTYPE_NAMES, TensorSpec
 
 DENSE_DTYPES = ("fp32", "bf16")
 
@@ -40,6 +41,7 @@ class CastDense(Pass):
         if self.dtype == "fp32":
             return PassResult(program.with_notes(self.declined("dense stages", "fp32 was asked for")), changed=False)
         stages, notes = [], []
+        specs = program.value_specs()
         for stage in program.stages:
             stages.append(stage)
             if stage.kind != "compiled":
@@ -47,7 +49,7 @@ class CastDense(Pass):
             if stage.precision == self.dtype:
                 notes.append(self.declined(stage.name, "is bf16 already"))
                 continue
-            cast, layers = _cast(stage)
+            cast, layers = _cast(stage, specs)
             if layers == 0:
                 notes.append(self.declined(stage.name, "has no layer in front of its outputs' last ones"))
                 continue
@@ -57,8 +59,8 @@ class CastDense(Pass):
         return PassResult(replace(program, stages=tuple(stages)).with_notes(*notes), changed=changed)
 
 
-def _cast(stage: Stage) -> tuple[Stage, int]:
-    """The stage with casts, and how many of its layers they cover."""
+def _cast(stage: Stage, specs: Mapping[str, TensorSpec]) -> tuple[Stage, int]:
+    """The stage with casts, and how many of its layers they cover. `specs`: every value's."""
     module = editable(stage.graph)
     kept = _last_layers(module)
     lowered: set[Node] = set()
@@ -76,7 +78,9 @@ def _cast(stage: Stage) -> tuple[Stage, int]:
     assert stage.graph.example_inputs is not None
     inputs, _ = stage.graph.example_inputs
     drop_unused_weights(module)
-    dynamic = [dynamic_axes(node) for node in module.graph.nodes if node.op == "placeholder"]
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    axes = axis_symbols(placeholders, [specs[name] for name in stage.inputs])
+    dynamic = [dynamic_axes(node, axes) for node in placeholders]
     graph = export_graph(module, inputs, tuple(dynamic))
     _check_layers(graph, stage.name)
     return replace(stage, graph=graph, precision="bf16"), layers

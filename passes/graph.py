@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import sympy
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
@@ -13,6 +14,7 @@ from torch.fx import GraphModule, Node
 from recpile.pycompiler import operators  # noqa: F401  # registers the operators named below
 from recpile.pycompiler.capture import export_flat
 from recpile.pycompiler.program import Program
+from recpile.pycompiler.schema import AXES, TensorSpec
 
 EMBEDDING_BAGS = torch.ops.recpile.embedding_bags.default
 PACKED_EMBEDDING_BAGS = torch.ops.recpile.packed_embedding_bags.default
@@ -52,9 +54,34 @@ def drop_unused_weights(module: GraphModule) -> None:
         delattr(module.get_submodule(owner), name)
 
 
-def dynamic_axes(node: Node) -> dict[int, object]:
-    """The symbolic axes of a tensor node, as torch.export wants them said."""
-    return {i: Dim.DYNAMIC for i, size in enumerate(node.meta["val"].shape) if isinstance(size, torch.SymInt)}
+def axis_symbols(placeholders: Sequence[Node], specs: Sequence[TensorSpec]) -> dict[sympy.Expr, sympy.Symbol]:
+    """The symbols that a graph's inputs have for the axes that their specs name."""
+    axes: dict[sympy.Expr, sympy.Symbol] = {}
+    for node, spec in zip(placeholders, specs, strict=True):
+        for size, name in zip(node.meta["val"].shape, spec.shape, strict=True):
+            if isinstance(name, str) and isinstance(size, torch.SymInt):
+                axes.setdefault(size.node.expr, sympy.Symbol(name))
+    return axes
+
+
+def dynamic_axes(node: Node, axes: Mapping[sympy.Expr, sympy.Symbol]) -> dict[int, object]:
+    """The symbolic axes of a tensor node, as torch.export wants them said. `axes`: the program's, by their symbols.
+
+    A batch axis and its multiples are named, so that a stage knows which of its sizes go together and that one row is
+    enough; what else depends on data is a size of its own.
+    """
+    found: dict[int, object] = {}
+    for i, size in enumerate(node.meta["val"].shape):
+        if not isinstance(size, torch.SymInt):
+            continue
+        times, symbol = size.node.expr.as_coeff_Mul()
+        name = str(axes.get(symbol, ""))
+        if name in AXES and times.is_Integer:
+            axis = Dim(name, min=1)
+            found[i] = axis if times == 1 else int(times) * axis
+        else:
+            found[i] = Dim.DYNAMIC
+    return found
 
 
 def lookups(module: GraphModule) -> Iterator[tuple[Node, LookupCall]]:
@@ -65,16 +92,18 @@ def lookups(module: GraphModule) -> Iterator[tuple[Node, LookupCall]]:
 
 @dataclass
 class LookupCall:
-    """The arguments of a lookup node, by name. `tables` are get_attr nodes."""
+    """The arguments of a lookup node, by name (pycompiler/operators.py). `tables` are get_attr nodes."""
 
     tables: list[Node]
     values: list[Node]
-    lengths: list[Node]
+    lengths: list[Node | None]
     weights: list[Node]
     feature_source: list[int]
     feature_row: list[int]
     feature_table: list[int]
     pooling: int
+    columns: list[int]  # a source, 0 for a jagged one
+    feature_size: list[int]  # a feature, 0 of a jagged source
     # Packed lookups only.
     dims: list[int] | None = None
     dtypes: list[int] | None = None
@@ -85,12 +114,20 @@ class LookupCall:
         packed = node.target is PACKED_EMBEDDING_BAGS
         dims, dtypes = (rest[0], rest[1]) if packed else (None, None)
         lists = [list(one) if isinstance(one, (list, tuple)) else one for one in rest[2 if packed else 0 :]]
+        if len(lists) == 7:  # all sources are jagged
+            lists += [[0] * len(lists[0]), [0] * len(lists[3])]  # type: ignore[arg-type]
         return LookupCall(list(tables), *lists, dims, dtypes)  # type: ignore[arg-type]
 
     def args(self) -> tuple:
         head = (self.tables,) if self.dims is None else (self.tables, self.dims, self.dtypes)
         sources = (self.values, self.lengths, self.weights)
-        return (*head, *sources, self.feature_source, self.feature_row, self.feature_table, self.pooling)
+        features = (self.feature_source, self.feature_row, self.feature_table, self.pooling)
+        return (*head, *sources, *features, self.columns, self.feature_size)
+
+    @property
+    def sources(self) -> list[Node]:
+        """Every tensor that the lookup reads but its tables, each once."""
+        return list(dict.fromkeys([*self.values, *(one for one in self.lengths if one is not None), *self.weights]))
 
     def widths(self) -> list[int]:
         """Columns of the result, a feature."""

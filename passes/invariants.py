@@ -31,7 +31,7 @@ def _values(graph: ExportedProgram, names: Collection[object]) -> list[torch.Ten
 
 
 def _verify_interface(program: Program) -> None:
-    wanted = program.schema.tensors()
+    wanted = program.schema.graph_tensors()
     got = _values(program.graph, program.graph.graph_signature.user_inputs)
     _require(len(got) == len(wanted), f"the graph takes {len(got)} inputs; the schema has {len(wanted)}")
     for spec, value in zip(wanted, got, strict=True):
@@ -86,7 +86,7 @@ def _verify_tables(program: Program) -> None:
 def _verify_stages(program: Program) -> None:
     if not program.stages:
         return
-    known = {spec.name for spec in program.schema.tensors()}
+    known = {spec.name for spec in program.schema.graph_tensors()}
     for stage in program.stages:
         unknown = [name for name in stage.inputs if name not in known]
         _require(not unknown, f"stage '{stage.name}' takes {unknown}, which no stage before it gives")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recpile.passes.base import Pass
 from recpile.passes.batch_tables import BatchTables
 from recpile.passes.cast_dense import CastDense
+from recpile.passes.find_lookups import FindLookups
 from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
 from recpile.passes.remove_identities import RemoveIdentities
 from recpile.passes.split_stages import SplitStages
@@ -14,6 +15,8 @@ def passes(tables: TablePrecision, dense_dtype: str) -> list[Pass]:
     return [
         # First: a lookup must be seen to read the model's inputs, not views of them.
         RemoveIdentities(),
+        # Before batching: plain PyTorch lookups join TorchRec's.
+        FindLookups(),
         # While the graph is whole: lookups from anywhere in it may meet.
         BatchTables(),
         # After batching: tables of different types share a call once they are packed, so types never split a group.

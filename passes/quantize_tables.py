@@ -78,6 +78,9 @@ class QuantizeTables(Pass):
             packed, table = self._pack(attribute(module, fqn), table)
             tables[_packed_name(fqn)] = table
             add_buffer(module, _packed_name(fqn), packed)
+            if table.given is not None:
+                notes.append(self.declined(table.name, f"the model brings it packed, as {table.dtype}"))
+                continue
             size = f"{packed.numel():,} bytes of {row_bytes('fp32', table.dim) * table.rows:,}"
             error = f"mean error {table.error.mean:.2g}, max {table.error.max:.2g}"
             notes.append(self.did(table.name, f"{table.dtype}: {size}, {error}"))
@@ -93,6 +96,8 @@ class QuantizeTables(Pass):
         return PassResult(recaptured(replace(program, tables=tables), module).with_notes(*notes), changed=True)
 
     def _pack(self, weight: Tensor, table: Table) -> tuple[Tensor, Table]:
+        if table.given is not None:
+            return table.given, replace(table, dtype=table.given_dtype, packed=True)
         dtype = self.precision.of(table.name)
         try:
             packed = pack(weight, dtype)

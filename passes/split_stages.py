@@ -10,7 +10,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
-from recpile.passes.graph import LOOKUPS, LookupCall, attribute, dynamic_axes, editable
+from recpile.passes.graph import LOOKUPS, LookupCall, attribute, axis_symbols, dynamic_axes, editable
 from recpile.pycompiler.capture import export_graph
 from recpile.pycompiler.operators import POOLINGS
 from recpile.pycompiler.program import Feature, Lookup, Program, Source, Stage
@@ -53,9 +53,9 @@ class _Cut:
         nodes = list(module.graph.nodes)
         self.output_nodes: list[Node] = list(nodes[-1].args[0])
         placeholders = [node for node in nodes if node.op == "placeholder"]
-        specs = program.schema.tensors()
+        specs = program.schema.graph_tensors()
         self.inputs = {node: spec.name for node, spec in zip(placeholders, specs, strict=True)}
-        self.axes = _axes(placeholders, specs)
+        self.axes = axis_symbols(placeholders, specs)
         self.parts = _parts(nodes)
         self.part_of = {node: part for part in self.parts for node in part.nodes}
 
@@ -105,15 +105,15 @@ class _Cut:
         graph.output(tuple(copied[node] for node in given))
         _placeholders_first(graph)
         stage = GraphModule(self.module, graph)
-        exported = export_graph(stage, tuple(_example(n) for n in inputs), tuple(dynamic_axes(n) for n in inputs))
+        dynamic = tuple(dynamic_axes(node, self.axes) for node in inputs)
+        exported = export_graph(stage, tuple(_example(node) for node in inputs), dynamic)
         names = tuple(self.value_name(node) for node in inputs)
         return Stage(part.name, "compiled", exported, names, tuple(self._spec(node) for node in given))
 
     def _embedding(self, part: _Part) -> Stage:
         (node,) = part.nodes
         call = LookupCall.of(node)
-        sources = [*call.values, *call.lengths, *call.weights]
-        inputs = list(dict.fromkeys(sources))
+        inputs = call.sources
         graph = Graph()
         copied = {one: graph.placeholder(f"table_{i}") for i, one in enumerate(call.tables)}
         copied |= {one: graph.placeholder(one.name) for one in inputs}
@@ -121,7 +121,8 @@ class _Cut:
         stage = GraphModule({}, graph)
         weights = [attribute(self.module, str(table.target)) for table in call.tables]
         examples = (*weights, *(_example(one) for one in inputs))
-        exported = export_graph(stage, examples, (*[None] * len(weights), *[dynamic_axes(one) for one in inputs]))
+        dynamic = [dynamic_axes(one, self.axes) for one in inputs]
+        exported = export_graph(stage, examples, (*[None] * len(weights), *dynamic))
         # The tables travel in the artifact once, as table bytes, not again as an example.
         exported.example_inputs = None
         names = tuple(self.value_name(one) for one in inputs)
@@ -130,12 +131,14 @@ class _Cut:
     def _lookup(self, call: LookupCall) -> Lookup:
         tables = [self.program.tables[str(table.target)].name for table in call.tables]
         weights = [self.value_name(one) for one in call.weights] or [None] * len(call.values)
+        lengths = [None if one is None else self.value_name(one) for one in call.lengths]
         sources = tuple(
-            Source(self.value_name(values), self.value_name(lengths), weight)
-            for values, lengths, weight in zip(call.values, call.lengths, weights, strict=True)
+            Source(self.value_name(values), length, weight, columns)
+            for values, length, weight, columns in zip(call.values, lengths, weights, call.columns, strict=True)
         )
-        rows = zip(call.feature_source, call.feature_row, call.feature_table, strict=True)
-        return Lookup(sources, tuple(Feature(s, r, tables[t]) for s, r, t in rows), POOLINGS[call.pooling])
+        rows = zip(call.feature_source, call.feature_row, call.feature_table, call.feature_size, strict=True)
+        features = tuple(Feature(s, r, tables[t], size) for s, r, t, size in rows)
+        return Lookup(sources, features, POOLINGS[call.pooling])
 
 
 def _parts(nodes: list[Node]) -> list[_Part]:
@@ -192,15 +195,6 @@ def _example(node: Node) -> torch.Tensor:
             + "; reorder or filter ids before they are sent, not in the model"
         )
     return torch.zeros(sizes, dtype=value.dtype)
-
-
-def _axes(placeholders: list[Node], specs: tuple[TensorSpec, ...]) -> dict[sympy.Expr, sympy.Symbol]:
-    axes: dict[sympy.Expr, sympy.Symbol] = {}
-    for node, spec in zip(placeholders, specs, strict=True):
-        for size, name in zip(node.meta["val"].shape, spec.shape, strict=True):
-            if isinstance(name, str):
-                axes.setdefault(size.node.expr, sympy.Symbol(name))
-    return axes
 
 
 def _axis_name(size: int | torch.SymInt, axes: dict[sympy.Expr, sympy.Symbol]) -> int | str:

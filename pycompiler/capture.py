@@ -12,8 +12,19 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
+from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged
 from recpile.pycompiler.program import Program, Table
-from recpile.pycompiler.schema import CANDIDATE, Dense, InputSchema, Jagged, SchemaError
+from recpile.pycompiler.request_axis import repeat_bags
+from recpile.pycompiler.schema import (
+    AXES,
+    CANDIDATE,
+    CANDIDATE_TO_REQUEST,
+    REQUEST,
+    Dense,
+    InputSchema,
+    Jagged,
+    SchemaError,
+)
 from recpile.pycompiler.swap import CaptureError, swap_embedding_modules
 
 
@@ -31,7 +42,7 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     return Program(name, graph, schema, tables=_used_tables(graph, tables))
 
 
-def _used_tables(graph: ExportedProgram, tables: Sequence[tuple[nn.Parameter, Table]]) -> dict[str, Table]:
+def _used_tables(graph: ExportedProgram, tables: Sequence[tuple[Tensor, Table]]) -> dict[str, Table]:
     """The tables that lookups of the graph read, in the given order, by the names that their weights have there.
 
     A weight that hangs in the model under several names has one of them in the graph; a collection that `forward` never
@@ -55,25 +66,35 @@ class FlatModel(nn.Module):
         self.schema = schema
 
     def forward(self, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        return named_outputs(self.model(**build_inputs(self.schema, flat)), self.schema.outputs)
+        inputs = build_inputs(self.schema, flat, ExportableJagged, ExportableKeyedJagged)
+        return named_outputs(self.model(**inputs), self.schema.outputs)
 
 
-def build_inputs(schema: InputSchema, flat: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Flat tensors -> the model's keyword arguments: tensors, JaggedTensors, KeyedJaggedTensors."""
+def build_inputs(
+    schema: InputSchema, flat: Mapping[str, Tensor], jagged: type = JaggedTensor, keyed: type = KeyedJaggedTensor
+) -> dict[str, Any]:
+    """Flat tensors -> the model's keyword arguments: tensors, JaggedTensors, KeyedJaggedTensors.
+
+    Inputs on the request axis are repeated for every candidate.
+    """
     inputs: dict[str, Any] = {}
     for one in schema.inputs:
+        repeat = flat[CANDIDATE_TO_REQUEST] if one.axis == REQUEST else None
         if isinstance(one, Dense):
-            inputs[one.name] = flat[one.name]
+            value = flat[one.name]
+            inputs[one.name] = value if repeat is None else value.index_select(0, repeat)
             continue
         values, lengths, weights = (flat.get(f"{one.name}.{part}") for part in ("values", "lengths", "weights"))
         assert values is not None
         assert lengths is not None
+        if repeat is not None:
+            values = repeat_bags(values, lengths, repeat)
+            weights = None if weights is None else repeat_bags(weights, lengths, repeat)
+            lengths = lengths.index_select(-1, repeat)
         if isinstance(one, Jagged):
-            inputs[one.name] = JaggedTensor(values=values, lengths=lengths, weights=weights)
+            inputs[one.name] = jagged(values=values, lengths=lengths, weights=weights)
         else:
-            inputs[one.name] = KeyedJaggedTensor(
-                keys=list(one.keys), values=values, lengths=lengths.reshape(-1), weights=weights
-            )
+            inputs[one.name] = keyed(keys=list(one.keys), values=values, lengths=lengths.reshape(-1), weights=weights)
     return inputs
 
 
@@ -92,25 +113,27 @@ def named_outputs(got: Any, names: Sequence[str]) -> tuple[Tensor, ...]:
 def example_inputs(schema: InputSchema) -> dict[str, Tensor]:
     """Flat inputs to trace with. Every dynamic size differs: torch.export takes equal sizes for one size, and 0 and 1
     for constants."""
-    batch, nnz = 6, 10
+    sizes, nnz = {CANDIDATE: 6, REQUEST: 4}, 10
     flat: dict[str, Tensor] = {}
     for one in schema.inputs:
         nnz += 1
         for tensor in one.tensors():
-            sizes = [batch if size == CANDIDATE else nnz if isinstance(size, str) else size for size in tensor.shape]
-            flat[tensor.name] = torch.zeros(sizes, dtype=tensor.dtype)
+            shape = [sizes.get(size, nnz) if isinstance(size, str) else size for size in tensor.shape]
+            flat[tensor.name] = torch.zeros(shape, dtype=tensor.dtype)
         if not isinstance(one, Dense):
             flat[f"{one.name}.lengths"].view(-1)[0] = nnz
+    if schema.has_requests:
+        flat[CANDIDATE_TO_REQUEST] = torch.arange(sizes[CANDIDATE]) % sizes[REQUEST]
     return flat
 
 
 def export_flat(module: nn.Module, schema: InputSchema) -> ExportedProgram:
     """Exports a module over the flat tensors of `schema` (one dict), every named axis dynamic."""
     # A named axis is one size wherever it appears, and code that branches on it (if len(x) > 4) is refused.
-    axes = {CANDIDATE: Dim(CANDIDATE, min=1)}
+    axes = {axis: Dim(axis, min=1) for axis in AXES}
     dynamic = {
         t.name: {i: axes.get(size, Dim.DYNAMIC) for i, size in enumerate(t.shape) if isinstance(size, str)}
-        for t in schema.tensors()
+        for t in schema.graph_tensors()
     }
     return export_graph(module, (example_inputs(schema),), (dynamic,))
 

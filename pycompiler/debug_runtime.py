@@ -67,12 +67,14 @@ class DebugRuntime:
             [info["dim"] for info in infos],
             [FBGEMM_TYPES[info["dtype"]] for info in infos],
             [values[source["values"]] for source in sources],
-            [values[source["lengths"]] for source in sources],
+            [values[source["lengths"]] if "lengths" in source else None for source in sources],
             [values[source["weights"]] for source in sources if "weights" in source],
             [feature["source"] for feature in features],
             [feature["row"] for feature in features],
             [names.index(feature["table"]) for feature in features],
             operators.POOLINGS.index(stage["pooling"]),
+            [source.get("columns", 0) for source in sources],
+            [feature.get("size", 0) for feature in features],
         )
         return [pooled]
 

@@ -1,14 +1,15 @@
-"""Checks flat inputs against a manifest, as the C++ engine does, and makes random ones that pass."""
+"""Checks flat inputs against a manifest, as the C++ engine does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recpile.pycompiler.schema import CANDIDATE, DTYPE_NAMES, DTYPES
+from recpile.pycompiler.schema import AXES, CANDIDATE, CANDIDATE_TO_REQUEST, DTYPE_NAMES, REQUEST
 
 
 class InputError(ValueError):
@@ -19,11 +20,13 @@ def check_inputs(manifest: dict, inputs: Mapping[str, Tensor | np.ndarray]) -> t
     """The inputs as tensors, and the number of candidates. InputError for the first thing that is wrong."""
     tensors = [(one, tensor) for one in manifest["inputs"] for tensor in one["tensors"]]
     known = [tensor["name"] for _, tensor in tensors]
+    requests = any(REQUEST in tensor["shape"] for _, tensor in tensors)
+    given_map = inputs.get(CANDIDATE_TO_REQUEST) if requests else None
     for name in inputs:
-        if name not in known:
+        if name not in known and not (requests and name == CANDIDATE_TO_REQUEST):
             raise InputError(f"unknown input '{name}'; the model's inputs are {', '.join(known)}")
     flat: dict[str, Tensor] = {}
-    batch: tuple[int, str] | None = None
+    rows: dict[str, tuple[int, str]] = {}  # an axis -> its size, and the input that said so
     for _, tensor in tensors:
         name, shape = tensor["name"], tensor["shape"]
         if name not in inputs:
@@ -38,67 +41,85 @@ def check_inputs(manifest: dict, inputs: Mapping[str, Tensor | np.ndarray]) -> t
         )
         if not fits:
             raise InputError(f"input '{name}' has shape {list(value.shape)}; expected {_shown(shape)}")
-        if CANDIDATE in shape:
-            rows = value.shape[shape.index(CANDIDATE)]
-            if batch is not None and batch[0] != rows:
-                raise InputError(f"input '{name}' has {rows} candidates; input '{batch[1]}' has {batch[0]}")
-            batch = batch or (rows, name)
+        for axis in AXES:
+            if axis in shape:
+                size = value.shape[shape.index(axis)]
+                first = rows.setdefault(axis, (size, name))
+                if first[0] != size:
+                    raise InputError(f"input '{name}' has {size} {axis}s; input '{first[1]}' has {first[0]}")
         flat[name] = value.contiguous()
-    assert batch is not None
-    if batch[0] == 0:
-        raise InputError(f"the request is empty: input '{batch[1]}' has 0 candidates; send at least 1")
+    for axis, (size, name) in rows.items():
+        if size == 0:
+            raise InputError(f"the request is empty: input '{name}' has 0 {axis}s; send at least 1")
+    if requests:
+        flat[CANDIDATE_TO_REQUEST] = _check_map(given_map, rows)
     for one in manifest["inputs"]:
         if one["kind"] != "dense":
             _check_jagged(one["name"], flat)
-    for name, row, table in looked_up(manifest):
-        _check_ids(manifest, flat, name, row, table)
-    return flat, batch[0]
+    for ids in looked_up(manifest):
+        _check_ids(manifest, flat, ids)
+    return flat, rows[CANDIDATE][0]
 
 
-def looked_up(manifest: dict) -> Iterator[tuple[str, int, dict]]:
-    """(jagged input, row of its lengths, table) for every feature that is looked up as the client sends it."""
+@dataclass(frozen=True)
+class LookedUp:
+    """Ids that are looked up as the client sends them: one feature, and the table that it is looked up in."""
+
+    values: str
+    lengths: str | None  # of a jagged source
+    row: int
+    columns: int
+    size: int
+    table: dict
+
+    def positions(self, flat: Mapping[str, Tensor]) -> Tensor:
+        """Where in the flattened `values` the ids are."""
+        if self.lengths is None:
+            every = torch.arange(flat[self.values].numel()).reshape(-1, self.columns)
+            return every[:, self.row : self.row + self.size].reshape(-1)
+        lengths = flat[self.lengths].reshape(-1, flat[self.lengths].shape[-1])
+        start = int(lengths[: self.row].sum())
+        return torch.arange(start, start + int(lengths[self.row].sum()))
+
+
+def looked_up(manifest: dict) -> Iterator[LookedUp]:
     tables = {table["name"]: table for table in manifest["tables"]}
-    jagged = {f"{one['name']}.values": one["name"] for one in manifest["inputs"] if one["kind"] != "dense"}
+    sent = {tensor["name"] for one in manifest["inputs"] for tensor in one["tensors"]}
     for stage in manifest["stages"]:
         for feature in stage.get("features", ()):
-            values = stage["sources"][feature["source"]]["values"]
-            if values in jagged:
-                yield jagged[values], feature["row"], tables[feature["table"]]
+            source = stage["sources"][feature["source"]]
+            lengths = source.get("lengths")
+            # Ids cut up by lengths that a stage computes are checked where they are looked up.
+            if source["values"] in sent and (lengths is None or lengths in sent):
+                yield LookedUp(
+                    source["values"],
+                    lengths,
+                    feature["row"],
+                    source.get("columns", 0),
+                    feature.get("size", 0),
+                    tables[feature["table"]],
+                )
 
 
-def random_inputs(manifest: dict, candidates: int, seed: int = 0, longest_bag: int = 4) -> dict[str, Tensor]:
-    """Inputs that pass check_inputs: normal dense values, bags of 0 to `longest_bag` ids, each in its table's range."""
-    make = torch.Generator().manual_seed(seed)
-    limits: dict[tuple[str, int], int] = {}
-    for name, row, table in looked_up(manifest):
-        limits[name, row] = min(limits.get((name, row), table["rows"]), table["rows"])
-    flat: dict[str, Tensor] = {}
-    for one in manifest["inputs"]:
-        if one["kind"] == "dense":
-            (tensor,) = one["tensors"]
-            sizes = [candidates if size == CANDIDATE else size for size in tensor["shape"]]
-            dtype = DTYPES[tensor["dtype"]]
-            draw = (
-                torch.randn(sizes, generator=make)
-                if dtype.is_floating_point
-                else torch.randint(0, 2, sizes, generator=make)
+def _check_map(given: Tensor | np.ndarray | None, rows: Mapping[str, tuple[int, str]]) -> Tensor:
+    """Candidate -> index of its request [B]. Without one there is a single request, whose candidates all are."""
+    requests, candidates = rows[REQUEST][0], rows[CANDIDATE][0]
+    if given is None:
+        if requests != 1:
+            raise InputError(
+                f"input '{rows[REQUEST][1]}' has {requests} requests; send 1, or say with '{CANDIDATE_TO_REQUEST}' "
+                "(int64, one a candidate) which candidate is of which request"
             )
-            flat[one["name"]] = draw.to(dtype)
-            continue
-        values, lengths, *weights = one["tensors"]
-        rows = len(one.get("keys", [one["name"]]))
-        bags = torch.randint(0, longest_bag + 1, (rows, candidates), generator=make)
-        ids = [
-            torch.randint(0, limits.get((one["name"], r), 2), (int(bags[r].sum()),), generator=make)
-            for r in range(rows)
-        ]
-        flat[values["name"]] = torch.cat(ids).to(DTYPES[values["dtype"]])
-        flat[lengths["name"]] = bags.reshape(candidates if one["kind"] == "jagged" else bags.shape).to(
-            DTYPES[lengths["dtype"]]
+        return torch.zeros(candidates, dtype=torch.int64)
+    value = torch.as_tensor(given)
+    if value.dtype != torch.int64 or list(value.shape) != [candidates]:
+        raise InputError(
+            f"input '{CANDIDATE_TO_REQUEST}' is {DTYPE_NAMES.get(value.dtype, value.dtype)}{list(value.shape)}; "
+            f"expected int64[{candidates}], one a candidate"
         )
-        for tensor in weights:
-            flat[tensor["name"]] = torch.rand(int(bags.sum()), generator=make)
-    return flat
+    if bool(((value < 0) | (value >= requests)).any()):
+        raise InputError(f"input '{CANDIDATE_TO_REQUEST}' names requests outside 0 to {requests - 1}")
+    return value.contiguous()
 
 
 def _check_jagged(name: str, flat: Mapping[str, Tensor]) -> None:
@@ -118,22 +139,22 @@ def _check_jagged(name: str, flat: Mapping[str, Tensor]) -> None:
         )
 
 
-def _check_ids(manifest: dict, flat: Mapping[str, Tensor], name: str, row: int, table: dict) -> None:
-    lengths = flat[f"{name}.lengths"].reshape(-1, flat[f"{name}.lengths"].shape[-1])
-    start, size = int(lengths[:row].sum()), int(lengths[row].sum())
-    ids = flat[f"{name}.values"][start : start + size]
-    wrong = (ids < 0) | (ids >= table["rows"])
+def _check_ids(manifest: dict, flat: Mapping[str, Tensor], one: LookedUp) -> None:
+    positions = one.positions(flat)
+    ids = flat[one.values].reshape(-1)[positions]
+    wrong = (ids < 0) | (ids >= one.table["rows"])
     if bool(wrong.any()):
         at = int(wrong.nonzero()[0])
         raise InputError(
-            f"input '{name}.values' has id {int(ids[at])} at index {start + at}{_of_key(manifest, name, row)}; "
-            f"table '{table['name']}' has ids 0 to {table['rows'] - 1}"
+            f"input '{one.values}' has id {int(ids[at])} at index {int(positions[at])}{_of_key(manifest, one)}; "
+            f"table '{one.table['name']}' has ids 0 to {one.table['rows'] - 1}"
         )
 
 
-def _of_key(manifest: dict, name: str, row: int) -> str:
-    keys = next(one for one in manifest["inputs"] if one["name"] == name).get("keys")
-    return f" (key '{keys[row]}')" if keys else ""
+def _of_key(manifest: dict, one: LookedUp) -> str:
+    name = one.values.removesuffix(".values")
+    keys = next((i.get("keys") for i in manifest["inputs"] if i["name"] == name), None)
+    return f" (key '{keys[one.row]}')" if keys and one.lengths else ""
 
 
 def _shown(shape: list[int | str]) -> str:

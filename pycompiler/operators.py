@@ -1,14 +1,23 @@
 """The two lookup operators that a program's graph may hold: `recpile::embedding_bags` and its packed form.
 
-Both take any number of jagged *sources* and say, feature by feature, which row of which source is looked up in which
-table. So one call expresses a whole EmbeddingBagCollection, and merging two calls is a concatenation of lists
-(passes/batch_tables.py). The packed form is what an embedding stage runs; its kernel is FBGEMM's table-batched lookup
-for inference, the one that the C++ runtime calls.
+Both take any number of *sources* of ids and say, feature by feature, which part of which source is looked up in which
+table. So one call expresses a whole EmbeddingBagCollection or a row of nn.Embedding modules, and merging two calls is a
+concatenation of lists (passes/batch_tables.py). The packed form is what an embedding stage runs; its kernel is FBGEMM's
+table-batched lookup for inference, the one that the C++ runtime calls.
+
+A source is *jagged* (ids [nnz], lengths [F, B]: a feature is one row of lengths) or *fixed* (no lengths, `columns` C:
+ids of any shape seen as [N, C], a feature is `size` neighbouring columns, one bag a row).
+
+Pooling "sum" and "mean" give one bag's rows as one: [bags, sum of dim over features]. Pooling "none" gives every id's
+own row: it takes a single jagged source, each row of its lengths in at most one feature and all tables of one dim,
+and gives [nnz, dim] in the order of the ids; ids of no feature give zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -16,46 +25,53 @@ from torch import Tensor
 
 from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES
 
-POOLINGS = ("sum", "mean")  # the index is FBGEMM's PoolingMode
+POOLINGS = ("sum", "mean", "none")  # the index is FBGEMM's PoolingMode
+NONE = POOLINGS.index("none")
 
 
 @torch.library.custom_op("recpile::embedding_bags", mutates_args=())
 def embedding_bags(
     tables: Sequence[Tensor],
     values: Sequence[Tensor],
-    lengths: Sequence[Tensor],
+    lengths: Sequence[Optional[Tensor]],  # noqa: UP045  # torch reads the annotation
     weights: Sequence[Tensor],
     feature_source: Sequence[int],
     feature_row: Sequence[int],
     feature_table: Sequence[int],
     pooling: int,
+    columns: Optional[Sequence[int]] = None,  # noqa: UP045
+    feature_size: Optional[Sequence[int]] = None,  # noqa: UP045
 ) -> Tensor:
     """Pools the rows of every feature's bags; the features' results lie side by side.
 
-    tables: fp32 [rows_t, dim_t] each. values: ids [nnz_s] each, lengths [F_s, B] each, weights fp32 [nnz_s] each or no
-    weights at all. feature_*: a feature f takes row feature_row[f] of source feature_source[f], and looks it up in
-    table feature_table[f]. pooling: an index into POOLINGS. Returns fp32 [B, sum of dim over features].
+    tables: fp32 [rows_t, dim_t] each. values: ids, [nnz_s] or of any shape each. lengths: [F_s, B] each, None for a
+    fixed source. weights: fp32, shaped as values, each, or no weights at all. feature_*: feature f takes row
+    feature_row[f] of source feature_source[f] (of a fixed source: columns feature_row[f] .. + feature_size[f]), and
+    looks it up in table feature_table[f]. pooling: an index into POOLINGS. columns: C of each fixed source, 0 for a
+    jagged one. Returns fp32 [bags, sum of dim over features]; for pooling "none" [nnz, dim].
     """
-    pooled = []
-    for bag in _bags(values, lengths, weights, feature_source, feature_row):
-        table = tables[feature_table[len(pooled)]]
-        pooled.append(
-            F.embedding_bag(
-                bag.ids,
-                table,
-                bag.offsets,
-                mode=POOLINGS[pooling],
-                per_sample_weights=bag.weights,
-                include_last_offset=True,
-            )
+    features = _features(values, lengths, weights, feature_source, feature_row, columns, feature_size)
+
+    def look_up(bag: _Bag, t: int) -> Tensor:
+        if pooling == NONE:
+            return F.embedding(bag.ids, tables[t])
+        return F.embedding_bag(
+            bag.ids,
+            tables[t],
+            bag.offsets,
+            mode=POOLINGS[pooling],
+            per_sample_weights=bag.weights,
+            include_last_offset=True,
         )
-    return torch.cat(pooled, dim=1)
+
+    found = [(bag, look_up(bag, t)) for bag, t in zip(features, feature_table, strict=True)]
+    return _joined(found, pooling, values, int(tables[0].shape[1]))
 
 
 @embedding_bags.register_fake
-def _(tables, values, lengths, weights, feature_source, feature_row, feature_table, pooling):
-    dim = sum(tables[t].shape[1] for t in feature_table)
-    return tables[0].new_empty(lengths[0].shape[-1], dim, dtype=torch.float32)
+def _(tables, values, lengths, weights, source, row, table, pooling, columns=None, feature_size=None):
+    dims = [tables[t].shape[1] for t in table]
+    return tables[0].new_empty(_result_shape(values, lengths, columns, dims, pooling), dtype=torch.float32)
 
 
 @torch.library.custom_op("recpile::packed_embedding_bags", mutates_args=())
@@ -64,47 +80,90 @@ def packed_embedding_bags(
     dims: Sequence[int],
     dtypes: Sequence[int],
     values: Sequence[Tensor],
-    lengths: Sequence[Tensor],
+    lengths: Sequence[Optional[Tensor]],  # noqa: UP045
     weights: Sequence[Tensor],
     feature_source: Sequence[int],
     feature_row: Sequence[int],
     feature_table: Sequence[int],
     pooling: int,
+    columns: Optional[Sequence[int]] = None,  # noqa: UP045
+    feature_size: Optional[Sequence[int]] = None,  # noqa: UP045
 ) -> Tensor:
     """embedding_bags on packed tables: uint8 [rows_t, row_bytes_t] in FBGEMM's row format (packing.py).
 
     dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. IndexError for an id outside its
-    table: the kernel itself would read past it. Returns fp32 [B, sum of dim over features].
+    table: the kernel itself would read past it. The rest, and what it returns, as embedding_bags.
     """
-    pooled = []
-    for bag in _bags(values, lengths, weights, feature_source, feature_row):
-        t = feature_table[len(pooled)]
-        pooled.append(_lookup(tables[t], dims[t], dtypes[t], bag, pooling))
-    return torch.cat(pooled, dim=1)
+    features = _features(values, lengths, weights, feature_source, feature_row, columns, feature_size)
+    found = [
+        (bag, _lookup(tables[t], dims[t], dtypes[t], bag, pooling))
+        for bag, t in zip(features, feature_table, strict=True)
+    ]
+    return _joined(found, pooling, values, dims[0])
 
 
 @packed_embedding_bags.register_fake
-def _(tables, dims, dtypes, values, lengths, weights, feature_source, feature_row, feature_table, pooling):
-    dim = sum(dims[t] for t in feature_table)
-    return tables[0].new_empty(lengths[0].shape[-1], dim, dtype=torch.float32)
+def _(tables, dims, dtypes, values, lengths, weights, source, row, table, pooling, columns=None, feature_size=None):
+    shape = _result_shape(values, lengths, columns, [dims[t] for t in table], pooling)
+    return tables[0].new_empty(shape, dtype=torch.float32)
 
 
+def bags_of(values: Tensor, lengths: Tensor | None, columns: int) -> int | torch.SymInt:
+    """How many bags each feature of a source has."""
+    if lengths is not None:
+        return lengths.shape[-1]
+    if values.ndim and columns == values.shape[-1]:
+        columns, values = 1, values.select(-1, 0)
+    return values.numel() if columns == 1 else values.numel() // columns
+
+
+def _result_shape(values, lengths, columns, dims, pooling):
+    if pooling == NONE:
+        return (values[0].shape[0], dims[0])
+    return (bags_of(values[0], lengths[0], columns[0] if columns else 0), sum(dims))
+
+
+@dataclass(frozen=True)
 class _Bag:
-    """One feature's bags: ids [nnz], offsets int64 [B + 1], weights [nnz] or None."""
+    """One feature's bags: ids [nnz], offsets int64 [B + 1], weights [nnz] or None; `span` is where a jagged source has
+    the ids."""
 
-    def __init__(self, ids: Tensor, offsets: Tensor, weights: Tensor | None) -> None:
-        self.ids, self.offsets, self.weights = ids, offsets, weights
+    ids: Tensor
+    offsets: Tensor
+    weights: Tensor | None
+    span: slice
 
 
-def _bags(values, lengths, weights, feature_source, feature_row):
-    ends = [F.pad(one.reshape(-1).to(torch.int64).cumsum(0), (1, 0)) for one in lengths]
-    for source, row in zip(feature_source, feature_row, strict=True):
+def _features(values, lengths, weights, feature_source, feature_row, columns, feature_size) -> Iterator[_Bag]:
+    ends = [None if one is None else F.pad(one.reshape(-1).to(torch.int64).cumsum(0), (1, 0)) for one in lengths]
+    for f, (source, row) in enumerate(zip(feature_source, feature_row, strict=True)):
+        if lengths[source] is None:
+            yield _fixed(values[source], weights[source] if weights else None, columns[source], row, feature_size[f])
+            continue
         batch = lengths[source].shape[-1]
         offsets = ends[source][row * batch : (row + 1) * batch + 1]
         span = slice(int(offsets[0]), int(offsets[-1]))
         # A strided view would be read as if it were contiguous by the kernel.
         ids = values[source][span].to(torch.int64).contiguous()
-        yield _Bag(ids, offsets - offsets[0], weights[source][span].contiguous() if weights else None)
+        yield _Bag(ids, offsets - offsets[0], weights[source][span].contiguous() if weights else None, span)
+
+
+def _fixed(values: Tensor, weights: Tensor | None, columns: int, start: int, size: int) -> _Bag:
+    def cut(one: Tensor) -> Tensor:
+        return one.reshape(-1, columns)[:, start : start + size].reshape(-1).contiguous()
+
+    rows = values.numel() // columns
+    offsets = torch.arange(rows + 1, dtype=torch.int64) * size
+    return _Bag(cut(values).to(torch.int64), offsets, None if weights is None else cut(weights), slice(None))
+
+
+def _joined(found: list[tuple[_Bag, Tensor]], pooling: int, values: Sequence[Tensor], dim: int) -> Tensor:
+    if pooling != NONE:
+        return torch.cat([pooled for _, pooled in found], dim=1)
+    rows = torch.zeros(values[0].shape[0], dim)
+    for bag, given in found:
+        rows[bag.span] = given
+    return rows
 
 
 def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int) -> Tensor:

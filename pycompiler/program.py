@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from torch import Tensor
 from torch.export import ExportedProgram
 
 from recpile.pycompiler.schema import InputSchema, TensorSpec
@@ -21,7 +22,10 @@ class TableError:
 
 @dataclass(frozen=True)
 class Table:
-    """One embedding table. `dtype` is the type of its rows; "fp32" and unpacked until passes/quantize_tables.py."""
+    """One embedding table. `dtype` is the type of its rows; "fp32" and unpacked until passes/quantize_tables.py.
+
+    A model that was quantized by TorchRec brings its rows packed: `given`, of type `given_dtype`.
+    """
 
     name: str
     rows: int
@@ -29,29 +33,35 @@ class Table:
     dtype: str = "fp32"
     packed: bool = False
     error: TableError = TableError(0.0, 0.0)
+    given: Tensor | None = field(default=None, repr=False, compare=False)
+    given_dtype: str = "fp32"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One jagged source of a lookup, by value names: ids [nnz], lengths [F, B], weights [nnz] or None."""
+    """One source of a lookup, by value names: jagged (ids [nnz], lengths [F, B]), or fixed (no lengths; ids of any
+    shape seen as [N, columns]). Weights, if any, are shaped as the ids."""
 
     values: str
-    lengths: str
+    lengths: str | None
     weights: str | None = None
+    columns: int = 0  # of a fixed source
 
 
 @dataclass(frozen=True)
 class Feature:
-    """Row `row` of source number `source` is looked up in `table` (a table's name)."""
+    """Row `row` of source number `source` is looked up in `table` (a table's name); of a fixed source, the columns
+    `row` to `row + size`, one bag a row."""
 
     source: int
     row: int
     table: str
+    size: int = 0  # of a fixed source's feature
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """What an embedding stage runs: one table-batched call. `pooling` is "sum" or "mean"."""
+    """What an embedding stage runs: one table-batched call. `pooling` is "sum", "mean" or "none" (operators.py)."""
 
     sources: tuple[Source, ...]
     features: tuple[Feature, ...]
@@ -99,6 +109,11 @@ class Program:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tables", MappingProxyType(dict(self.tables)))
+
+    def value_specs(self) -> dict[str, TensorSpec]:
+        """What flows between the stages, by value name: the graph's inputs and every stage's outputs."""
+        given = (spec for stage in self.stages for spec in stage.outputs)
+        return {spec.name: spec for spec in (*self.schema.graph_tensors(), *given)}
 
     def with_notes(self, *notes: Note) -> Program:
         return replace(self, log=self.log + notes)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from recpile.pycompiler.capture import build_inputs, named_outputs
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import random_inputs
+from recpile.pycompiler.inputs import InputError
 from recpile.pycompiler.metrics import auc, normalized_entropy
 from recpile.pycompiler.operators import packed_embedding_bags  # noqa: F401  # stages call it
 from recpile.pycompiler.program import Program
-from recpile.pycompiler.schema import InputSchema, KeyedJagged
+from recpile.pycompiler.random_inputs import random_inputs
+from recpile.pycompiler.schema import CANDIDATE, CANDIDATE_TO_REQUEST, InputSchema, KeyedJagged
 
 # An fp32 artifact must agree with eager to this, absolute, on every output.
 FP32_TOLERANCE = 1e-5
@@ -62,8 +63,13 @@ class EvalData:
 
 
 def take_rows(schema: InputSchema, inputs: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, Tensor]:
-    """Candidates start..end of flat inputs: rows of dense ones, bags of jagged ones, key by key."""
+    """Candidates start..end of flat inputs: rows of dense ones, bags of jagged ones, key by key.
+
+    Every row is a request of its own, as in training data: inputs on the request axis have as many rows.
+    """
     flat: dict[str, Tensor] = {}
+    if schema.has_requests:
+        flat[CANDIDATE_TO_REQUEST] = torch.arange(end - start)
     for one in schema.inputs:
         names = [tensor.name for tensor in one.tensors()]
         if len(names) == 1:
@@ -85,6 +91,10 @@ def take_rows(schema: InputSchema, inputs: Mapping[str, np.ndarray], start: int,
 def join_rows(schema: InputSchema, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The inverse of take_rows, and what the runtime's coalescer does: candidates of all `parts`, key by key."""
     flat: dict[str, Tensor] = {}
+    if schema.has_requests:
+        maps = [part[CANDIDATE_TO_REQUEST] for part in parts]
+        before = np.cumsum([0, *(int(one.max()) + 1 for one in maps)])
+        flat[CANDIDATE_TO_REQUEST] = torch.cat([one + int(first) for one, first in zip(maps, before, strict=False)])
     for one in schema.inputs:
         names = [tensor.name for tensor in one.tensors()]
         if len(names) == 1:
@@ -117,8 +127,15 @@ def check_rows_are_independent(model: nn.Module, schema: InputSchema, parts: Seq
 
 
 def eager(model: nn.Module, schema: InputSchema, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    if schema.has_requests and CANDIDATE_TO_REQUEST not in flat:
+        flat = {**flat, CANDIDATE_TO_REQUEST: _of_one_request(schema, flat)}
     with torch.no_grad():
         return named_outputs(model(**build_inputs(schema, flat)), schema.outputs)
+
+
+def _of_one_request(schema: InputSchema, flat: Mapping[str, Tensor]) -> Tensor:
+    spec = next(spec for spec in schema.tensors() if CANDIDATE in spec.shape)
+    return torch.zeros(flat[spec.name].shape[spec.shape.index(CANDIDATE)], dtype=torch.int64)
 
 
 def run_stages(program: Program, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
@@ -167,13 +184,28 @@ def measure_quality(model: nn.Module, program: Program, data: EvalData) -> dict:
     }
 
 
-def _check_batches(manifest: dict, schema: InputSchema, data: EvalData | None) -> Iterator[dict[str, Tensor]]:
+def _check_batches(
+    manifest: dict, schema: InputSchema, data: EvalData | None, whole: bool
+) -> Iterator[dict[str, Tensor]]:
     for seed, batch in enumerate(_BATCHES):
         if data is not None:
             yield take_rows(schema, data.inputs, 0, min(batch, len(data.labels)))
             continue
         for longest in (4, 0):  # and once with every bag empty
-            yield random_inputs(manifest, batch, seed, longest)
+            yield random_inputs(manifest, batch, seed, longest, requests=3, whole=whole)
+
+
+def _run_beside(
+    runtime: DebugRuntime, model: nn.Module, program: Program, data: EvalData | None, whole: bool
+) -> tuple[list[dict[str, Tensor]], list[Tensor], list[Tensor]]:
+    """The batches, and what the model and the artifact make of each."""
+    batches = list(_check_batches(runtime.manifest, program.schema, data, whole))
+    wanted, got = [], []
+    for flat in batches:
+        wanted += eager(model, program.schema, flat)
+        answers = runtime.run(flat)
+        got += [answers[name] for name in program.schema.outputs]
+    return batches, wanted, got
 
 
 def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalData | None) -> Parity:
@@ -183,21 +215,18 @@ def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalDat
     depend on each other.
     """
     runtime = DebugRuntime(path)
-    names = program.schema.outputs
-    wanted, got = [], []
-    batches = list(_check_batches(runtime.manifest, program.schema, data))
-    for flat in batches:
+    try:
+        batches, wanted, got = _run_beside(runtime, model, program, data, whole=False)
+    except (IndexError, RuntimeError, InputError) as error:  # torch's lookups raise one of these for a bad id
+        if data is not None:
+            raise
         try:
-            wanted += eager(model, program.schema, flat)
-            answers = runtime.run(flat)
-        except (IndexError, RuntimeError) as error:  # torch's lookups raise one or the other for an id out of range
-            if data is not None:
-                raise
+            batches, wanted, got = _run_beside(runtime, model, program, data, whole=True)
+        except (IndexError, RuntimeError, InputError):
             raise ParityError(
                 f"the artifact could not be checked on random inputs: {error}. If the model computes ids from its "
                 "inputs, give labelled rows of your own (--eval-data)"
             ) from error
-        got += [answers[name] for name in names]
     parity = compare(wanted, got)
     exact = all(t.dtype == "fp32" for t in program.tables.values()) and all(
         s.precision == "fp32" for s in program.stages

@@ -1,8 +1,9 @@
 """The input schema: a model's inputs by name, and the flat tensors that they become on the wire.
 
-Three kinds (see DESIGN words in docs/architecture.md): dense, jagged and keyed jagged. Every input here is on the batch
-axis `candidate` (B rows: what is scored). A jagged input `x` travels as `x.values` [nnz], `x.lengths` and, if weighted,
-`x.weights` [nnz].
+Three kinds (see DESIGN words in docs/architecture.md): dense, jagged and keyed jagged. Every input is on one of two
+batch axes: `candidate` (B rows: what is scored) or `request` (R rows, one a request: user and context features). The
+model itself always sees B rows: a request's row is repeated for each of its candidates. A jagged input `x` travels as
+`x.values` [nnz], `x.lengths` and, if weighted, `x.weights` [nnz].
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from dataclasses import dataclass, field
 import torch
 
 CANDIDATE = "candidate"
+REQUEST = "request"
+AXES = (CANDIDATE, REQUEST)
+
+# Of a schema with request inputs: candidate -> index of its request, int64 [B]. The runtime supplies it.
+CANDIDATE_TO_REQUEST = "candidate_to_request"
 
 # One name a type in manifests, errors and on the command line; the C++ runtime knows the same names (DTypeName).
 DTYPE_NAMES: dict[torch.dtype, str] = {
@@ -39,7 +45,7 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A flat tensor: each dimension is a size, or the name of an axis (`candidate`, or `<input>.nnz`)."""
+    """A flat tensor: each dimension is a size, or the name of an axis (`candidate`, `request`, or `<input>.nnz`)."""
 
     name: str
     dtype: torch.dtype
@@ -48,14 +54,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Dense:
-    """A tensor [B, *shape]: one row a candidate."""
+    """A tensor [B, *shape], one row a candidate; on the axis "request" [R, *shape], one row a request."""
 
     name: str
     shape: tuple[int, ...] = ()
     dtype: torch.dtype = torch.float32
+    axis: str = CANDIDATE
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        _check_axis(self.name, self.axis)
         object.__setattr__(self, "shape", tuple(self.shape))
         if any(not isinstance(size, int) or size < 1 for size in self.shape):
             raise SchemaError(
@@ -65,38 +73,46 @@ class Dense:
             raise SchemaError(f"Dense '{self.name}': got dtype {self.dtype}; use one of {', '.join(DTYPES)}")
 
     def tensors(self) -> tuple[TensorSpec, ...]:
-        return (TensorSpec(self.name, self.dtype, (CANDIDATE, *self.shape)),)
+        return (TensorSpec(self.name, self.dtype, (self.axis, *self.shape)),)
 
 
 @dataclass(frozen=True)
 class Jagged:
-    """One sparse feature: `values` [nnz], `lengths` [B], optional `weights` [nnz]. The model gets a JaggedTensor."""
+    """One sparse feature: `values` [nnz], `lengths` [B] ([R] on the axis "request"), optional `weights` [nnz].
+
+    The model gets a JaggedTensor.
+    """
 
     name: str
     dtype: torch.dtype = torch.int64
     lengths_dtype: torch.dtype = torch.int64
     weighted: bool = False
+    axis: str = CANDIDATE
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        _check_axis(self.name, self.axis)
         _check_id_dtypes(self.name, self.dtype, self.lengths_dtype)
 
     def tensors(self) -> tuple[TensorSpec, ...]:
-        return _jagged_tensors(self, (CANDIDATE,))
+        return _jagged_tensors(self, (self.axis,))
 
 
 @dataclass(frozen=True)
 class KeyedJagged:
-    """TorchRec's KJT: `F` keys, `values` [nnz] key by key, `lengths` feature-major [F, B], optional `weights` [nnz]."""
+    """TorchRec's KJT: `F` keys, `values` [nnz] key by key, `lengths` feature-major [F, B] ([F, R] on the axis
+    "request"), optional `weights` [nnz]."""
 
     name: str
     keys: Sequence[str]
     dtype: torch.dtype = torch.int64
     lengths_dtype: torch.dtype = torch.int64
     weighted: bool = False
+    axis: str = CANDIDATE
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        _check_axis(self.name, self.axis)
         _check_id_dtypes(self.name, self.dtype, self.lengths_dtype)
         if isinstance(self.keys, str) or not self.keys:
             raise SchemaError(
@@ -108,7 +124,7 @@ class KeyedJagged:
             raise SchemaError(f"KeyedJagged '{self.name}': keys {repeated} appear twice; a key names one feature")
 
     def tensors(self) -> tuple[TensorSpec, ...]:
-        return _jagged_tensors(self, (len(self.keys), CANDIDATE))
+        return _jagged_tensors(self, (len(self.keys), self.axis))
 
 
 Input = Dense | Jagged | KeyedJagged
@@ -136,6 +152,11 @@ class InputSchema:
             if one.name in by_name:
                 raise SchemaError(f"InputSchema: input '{one.name}' appears twice; names are unique")
             by_name[one.name] = one
+        if all(one.axis == REQUEST for one in inputs):
+            raise SchemaError(
+                f"InputSchema: every input is on the axis '{REQUEST}'; put what is scored, at least one input, on "
+                f"'{CANDIDATE}'"
+            )
         if len(set(outputs)) != len(tuple(outputs)):
             raise SchemaError(f"InputSchema: outputs {list(outputs)} repeat a name; names are unique")
         object.__setattr__(self, "inputs", tuple(inputs))
@@ -145,9 +166,18 @@ class InputSchema:
     def __getitem__(self, name: str) -> Input:
         return self._by_name[name]
 
+    @property
+    def has_requests(self) -> bool:
+        return any(one.axis == REQUEST for one in self.inputs)
+
     def tensors(self) -> tuple[TensorSpec, ...]:
-        """The flat tensors, in the order in which the captured graph takes them."""
+        """The flat tensors that a client sends."""
         return tuple(tensor for one in self.inputs for tensor in one.tensors())
+
+    def graph_tensors(self) -> tuple[TensorSpec, ...]:
+        """The flat tensors, in the order in which the captured graph takes them: what a client sends, and the map."""
+        mapped = (TensorSpec(CANDIDATE_TO_REQUEST, torch.int64, (CANDIDATE,)),)
+        return self.tensors() + (mapped if self.has_requests else ())
 
 
 def _jagged_tensors(one: Jagged | KeyedJagged, lengths_shape: tuple[int | str, ...]) -> tuple[TensorSpec, ...]:
@@ -162,6 +192,13 @@ def _jagged_tensors(one: Jagged | KeyedJagged, lengths_shape: tuple[int | str, .
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise SchemaError(f"got input name {name!r}; use the name of a parameter of the model's forward")
+    if name == CANDIDATE_TO_REQUEST:
+        raise SchemaError(f"got input name '{name}', which the runtime itself supplies; rename the parameter")
+
+
+def _check_axis(name: str, axis: str) -> None:
+    if axis not in AXES:
+        raise SchemaError(f"input '{name}': got axis {axis!r}; use {' or '.join(map(repr, AXES))}")
 
 
 def _check_id_dtypes(name: str, dtype: torch.dtype, lengths_dtype: torch.dtype) -> None:

@@ -1,135 +1,141 @@
-"""Swaps TorchRec's embedding modules for one table-batched call each, so that torch.export sees a single operator.
+"""Swaps TorchRec's embedding modules for table-batched lookups, so that torch.export sees a single operator.
 
 Exported as it is, an EmbeddingBagCollection becomes one embedding_bag a table and hundreds of symbolic-shape nodes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
-from torch import nn
-from torchrec.modules.embedding_configs import DataType, PoolingType
-from torchrec.modules.embedding_modules import (
+import torchrec.quant.embedding_modules as quantized
+from torch import Tensor, nn
+from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, PoolingType
+from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
+
+from recpile.pycompiler.packing import TABLE_DTYPES, row_bytes, unpack
+from recpile.pycompiler.program import Table
+from recpile.pycompiler.table_batched import CaptureError, TableBatchedBags, TableBatchedRows
+
+_SWAPPED = (
     EmbeddingBagCollection,
     EmbeddingCollection,
-    get_embedding_names_by_table,
+    quantized.EmbeddingBagCollection,
+    quantized.EmbeddingCollection,
 )
-from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
-
-from recpile.pycompiler import operators
-from recpile.pycompiler.program import Table
 
 
-class CaptureError(ValueError):
-    """A model that cannot be captured, and what to change."""
+@dataclass(frozen=True)
+class _Tables:
+    """A collection's tables: its configs in the order of its outputs, a module with an fp32 `weight` for each table,
+    and the packed rows of those that it has packed."""
+
+    configs: list[Any]  # TorchRec's EmbeddingBagConfig or EmbeddingConfig
+    modules: nn.ModuleDict
+    packed: dict[str, Tensor]
+
+    def weight(self, config: Any) -> Tensor:
+        weight = self.modules[config.name].weight
+        assert isinstance(weight, Tensor)
+        return weight
 
 
-class TableBatchedBags(nn.Module):
-    """An EmbeddingBagCollection as `recpile::embedding_bags` calls: one if all its tables pool alike, else two.
+def swap_embedding_modules(model: nn.Module) -> list[tuple[Tensor, Table]]:
+    """Swaps every embedding collection inside `model`, in place. Returns the tables and their weights, each once."""
+    if isinstance(model, _SWAPPED):
+        raise CaptureError(f"the model is a bare {type(model).__name__}; wrap it in a module whose outputs are tensors")
+    # With duplicates: a module may hang in the model under two names, and must be swapped under both.
+    found = [(path, module) for path, module in model.named_modules(remove_duplicate=False) if path]
+    swapped: dict[nn.Module, tuple[str, nn.Module, _Tables]] = {}
+    for path, module in found:
+        if not isinstance(module, _SWAPPED):
+            continue
+        _check_forward(path, module)
+        if module not in swapped:
+            swapped[module] = (path, *_swap(path, module))
+        parent, _, attribute = path.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, swapped[module][1])
+    names = [config.name for _, _, held in swapped.values() for config in held.configs]
+    tables: dict[Tensor, Table] = {}
+    for path, _, held in swapped.values():
+        for config in held.configs:
+            name = config.name if names.count(config.name) == 1 else f"{path}.{config.name}"
+            rows, dim = held.weight(config).shape
+            packed = held.packed.get(config.name)
+            dtype = config.data_type.value.lower() if packed is not None else "fp32"
+            tables.setdefault(held.weight(config), Table(name, rows, dim, given=packed, given_dtype=dtype))
+    return list(tables.items())
 
-    Takes a KeyedJaggedTensor, gives a KeyedTensor with the collection's own keys, in its order. Shares its weights.
-    """
 
-    def __init__(self, collection: EmbeddingBagCollection, path: str) -> None:
-        super().__init__()
-        self.path = path
-        self.weighted = collection.is_weighted()
-        self.configs = list(collection.embedding_bag_configs())
-        # Under the collection's own name: the model may reach into it (weight tying), and weights keep their names.
-        self.embedding_bags = collection.embedding_bags
-        for config in self.configs:
-            self._check(config)
-        self.embedding_names: list[str] = [
-            name for names in get_embedding_names_by_table(self.configs) for name in names
-        ]
+def _check_forward(path: str, module: nn.Module) -> None:
+    own = next(one for one in _SWAPPED if isinstance(module, one))
+    if type(module).forward is not own.forward or module._forward_hooks or module._forward_pre_hooks:
+        raise CaptureError(
+            f"'{path}' is a {type(module).__name__} with a forward or hooks of its own, which the swap for a "
+            "table-batched lookup would drop; move them into the module around it"
+        )
 
-    def _check(self, config) -> None:
-        where = f"EmbeddingBagCollection '{self.path}', table '{config.name}'"
+
+def _swap(path: str, module: nn.Module) -> tuple[nn.Module, _Tables]:
+    if isinstance(module, (quantized.EmbeddingBagCollection, quantized.EmbeddingCollection)):
+        held = _quantized_tables(path, module)
+    else:
+        held = _plain_tables(path, module)
+    if isinstance(module, (EmbeddingBagCollection, quantized.EmbeddingBagCollection)):
+        bags = [config for config in held.configs if isinstance(config, EmbeddingBagConfig)]
+        for config in bags:
+            if config.pooling == PoolingType.MEAN and module.is_weighted():
+                raise CaptureError(
+                    f"'{path}', table '{config.name}': mean pooling with weights is not defined by TorchRec; use sum "
+                    "pooling"
+                )
+        return TableBatchedBags(path, bags, held.modules, module.is_weighted()), held
+    assert isinstance(module, (EmbeddingCollection, quantized.EmbeddingCollection))
+    return TableBatchedRows(path, held.configs, held.modules, module.need_indices()), held
+
+
+def _plain_tables(path: str, module: Any) -> _Tables:
+    if isinstance(module, EmbeddingBagCollection):
+        configs: list[Any] = list(module.embedding_bag_configs())
+        modules: Any = module.embedding_bags
+    else:
+        configs, modules = list(module.embedding_configs()), module.embeddings
+    for config in configs:
+        where = f"{type(module).__name__} '{path}', table '{config.name}'"
+        weight = modules[config.name].weight
         if config.data_type != DataType.FP32:
             raise CaptureError(
                 f"{where}: got data type {config.data_type}; export from fp32 weights (--embedding-dtype packs them)"
             )
-        weight = self.embedding_bags[config.name].weight
         if weight.dtype != torch.float32:
             raise CaptureError(f"{where}: its weight is {weight.dtype}; export an fp32 model (no .half(), .bfloat16())")
         if weight.is_meta:
             raise CaptureError(f"{where}: its weight is on the meta device; build the model on the CPU")
-        if config.pooling == PoolingType.MEAN and self.weighted:
-            raise CaptureError(f"{where}: mean pooling with weights is not defined by TorchRec; use sum pooling")
+    return _Tables(configs, modules, {})
 
-    def forward(self, features: KeyedJaggedTensor) -> KeyedTensor:
-        keys = list(features.keys())
-        lengths = features.lengths().view(len(keys), -1)
-        weights = [features.weights()] if self.weighted else []
-        order, widths, parts = [], [], []
-        for pooling, mode in enumerate((PoolingType.SUM, PoolingType.MEAN)):
-            chosen = [config for config in self.configs if config.pooling == mode]
-            if not chosen:
-                continue
-            wanted = [(key, t) for t, config in enumerate(chosen) for key in config.feature_names]
-            absent = [key for key, _ in wanted if key not in keys]
-            if absent:
+
+def _quantized_tables(path: str, module: Any) -> _Tables:
+    """The rows of FBGEMM's inference modules, as they are packed and as fp32."""
+    groups = module._key_to_tables
+    # Of a pooled collection the tables of each pooling; of an unpooled one a list of tables for each type.
+    configs = [config for key in groups for config in groups[key]]
+    packed: dict[str, Tensor] = {}
+    for tables, lookup in zip(groups.values(), module._emb_modules, strict=True):
+        rows = lookup.split_embedding_weights_with_scale_bias(split_scale_bias_mode=0)
+        for config, (row, _, _) in zip(tables, rows, strict=True):
+            dtype = config.data_type.value.lower()
+            if dtype not in TABLE_DTYPES:
                 raise CaptureError(
-                    f"EmbeddingBagCollection '{self.path}' looks up features {absent}; its input has keys {keys}"
+                    f"{type(module).__name__} '{path}', table '{config.name}': got data type {config.data_type}; "
+                    f"quantize to one of {', '.join(TABLE_DTYPES)}, or export the model before quantization"
                 )
-            parts.append(
-                operators.embedding_bags(
-                    [self.embedding_bags[config.name].weight for config in chosen],
-                    [features.values()],
-                    [lengths],
-                    weights,
-                    [0] * len(wanted),
-                    [keys.index(key) for key, _ in wanted],
-                    [t for _, t in wanted],
-                    pooling,
-                )
-            )
-            order += [(self.configs.index(chosen[t]), key) for key, t in wanted]
-            widths.append([chosen[t].embedding_dim for _, t in wanted])
-        return self._keyed(order, widths, parts)
-
-    def _keyed(self, order, widths, parts) -> KeyedTensor:
-        """Brings the calls' columns into the collection's order: table by table, feature by feature."""
-        dims = [config.embedding_dim for config in self.configs for _ in config.feature_names]
-        if len(parts) == 1:
-            return KeyedTensor(keys=self.embedding_names, length_per_key=dims, values=parts[0], key_dim=1)
-        columns = [column for part, width in zip(parts, widths, strict=True) for column in part.split(width, dim=1)]
-        wanted = [(t, key) for t, config in enumerate(self.configs) for key in config.feature_names]
-        values = torch.cat([columns[order.index(one)] for one in wanted], dim=1)
-        return KeyedTensor(keys=self.embedding_names, length_per_key=dims, values=values, key_dim=1)
-
-
-def swap_embedding_modules(model: nn.Module) -> list[tuple[nn.Parameter, Table]]:
-    """Swaps every EmbeddingBagCollection inside `model`, in place. Returns the tables and their weights, each once."""
-    if isinstance(model, EmbeddingBagCollection):
-        raise CaptureError("the model is a bare EmbeddingBagCollection; wrap it in a module whose outputs are tensors")
-    # With duplicates: a module may hang in the model under two names, and must be swapped under both.
-    found = [(path, module) for path, module in model.named_modules(remove_duplicate=False) if path]
-    for path, module in found:
-        if isinstance(module, EmbeddingCollection):
-            raise CaptureError(
-                f"'{path}' is an EmbeddingCollection (unpooled lookups), which is not supported; "
-                "use an EmbeddingBagCollection"
-            )
-    swapped: dict[EmbeddingBagCollection, TableBatchedBags] = {}
-    for path, module in found:
-        if isinstance(module, EmbeddingBagCollection):
-            hooks = module._forward_hooks or module._forward_pre_hooks
-            if type(module).forward is not EmbeddingBagCollection.forward or hooks:
-                raise CaptureError(
-                    f"'{path}' is a {type(module).__name__} with a forward or hooks of its own, which the swap for a "
-                    "table-batched lookup would drop; move them into the module around it"
-                )
-            if module not in swapped:
-                swapped[module] = TableBatchedBags(module, path)
-            parent, _, attribute = path.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, swapped[module])
-    names = [config.name for bags in swapped.values() for config in bags.configs]
-    tables: dict[nn.Parameter, Table] = {}
-    for bags in swapped.values():
-        for config in bags.configs:
-            name = config.name if names.count(config.name) == 1 else f"{bags.path}.{config.name}"
-            table = Table(name=name, rows=config.num_embeddings, dim=config.embedding_dim)
-            weight = bags.embedding_bags[config.name].weight
-            assert isinstance(weight, nn.Parameter)
-            tables.setdefault(weight, table)
-    return list(tables.items())
+            # FBGEMM pads rows to whole cache lines; our rows lie side by side.
+            packed[config.name] = row[:, : row_bytes(dtype, config.embedding_dim)].contiguous()
+    # The fp32 rows stand for the packed ones in the graph until QuantizeTables puts those back.
+    modules = nn.ModuleDict()
+    for config in configs:
+        modules[config.name] = nn.Module()
+        weight = unpack(packed[config.name], config.data_type.value.lower(), config.embedding_dim)
+        modules[config.name].weight = nn.Parameter(weight, requires_grad=False)
+    return _Tables(configs, modules, packed)

@@ -25,6 +25,7 @@ def build_manifest(program: Program, model_version: str, files: dict[str, dict],
         }
         for index, table in enumerate(program.tables.values())
     ]
+    specs = program.value_specs()
     return {
         "format": "recpile",
         "format_version": layout.FORMAT_VERSION,
@@ -33,7 +34,7 @@ def build_manifest(program: Program, model_version: str, files: dict[str, dict],
         "model": {"name": program.name, "version": model_version},
         "inputs": [_input(one) for one in program.schema.inputs],
         "outputs": [
-            {"name": name, "value": value, **_spec(_value(program, value))}
+            {"name": name, "value": value, **_spec(specs[value])}
             for name, value in zip(program.schema.outputs, program.outputs, strict=True)
         ],
         "tables": tables,
@@ -49,11 +50,6 @@ def recpile_version() -> str:
         return version("recpile")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _value(program: Program, name: str) -> TensorSpec:
-    specs = [*program.schema.tensors(), *(spec for stage in program.stages for spec in stage.outputs)]
-    return next(spec for spec in specs if spec.name == name)
 
 
 def _spec(spec: TensorSpec) -> dict:
@@ -74,8 +70,9 @@ def _stage(stage: Stage) -> dict:
 
 
 def _lookup(lookup: Lookup) -> dict:
+    # What a source or a feature does not have is left out: weights, lengths, and of jagged ones columns and size.
     return {
         "pooling": lookup.pooling,
-        "sources": [{k: v for k, v in asdict(source).items() if v is not None} for source in lookup.sources],
-        "features": [asdict(feature) for feature in lookup.features],
+        "sources": [{k: v for k, v in asdict(source).items() if v} for source in lookup.sources],
+        "features": [{k: v for k, v in asdict(feature).items() if k != "size" or v} for feature in lookup.features],
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import random_inputs
+from recpile.pycompiler.random_inputs import random_inputs
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

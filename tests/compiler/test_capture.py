@@ -7,8 +7,8 @@ import torch
 import zoo
 from compiler.graphs import Computes, aten, captured, draw, farthest, kjt, lookup_calls
 from torch import Tensor, nn
-from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, EmbeddingConfig
-from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
+from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 from zoo import collection
 
@@ -161,19 +161,6 @@ def test_a_forward_that_takes_any_further_arguments_is_captured() -> None:
     for model in (Open(), Computes(lambda self, x, more: x + more)):
         more = [Dense("more", (3,))] if isinstance(model, Computes) else []
         assert farthest(model, captured(model, X, *more)) == 0
-
-
-def test_an_embedding_collection_is_refused_by_name() -> None:
-    sequence = EmbeddingCollection(
-        tables=[EmbeddingConfig(name="t", num_embeddings=5, embedding_dim=4, feature_names=["f0"])]
-    )
-    model = Computes(lambda self, sparse: sparse.lengths(), towers=nn.ModuleDict({"seq": sequence}))
-    refused(
-        CaptureError,
-        r"'towers.seq' is an EmbeddingCollection \(unpooled lookups\).* use an EmbeddingBagColl",
-        model,
-        kjt("f0"),
-    )
 
 
 def test_a_bare_collection_is_refused() -> None:

@@ -15,7 +15,8 @@ from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.manifest import build_manifest
 from recpile.pycompiler.capture import capture
-from recpile.pycompiler.inputs import InputError, check_inputs, random_inputs
+from recpile.pycompiler.inputs import InputError, check_inputs
+from recpile.pycompiler.random_inputs import random_inputs
 
 Flat = dict[str, Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import zoo
-from compiler.graphs import Computes, Towers, aten, captured, count, farthest, kjt, lookup_calls, lookup_nodes, reasons
+from compiler.graphs import Computes, Towers, aten, captured, count, farthest, kjt, lookup_calls, reasons
 from torch import Tensor, nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from zoo import collection
@@ -16,7 +16,6 @@ from recpile.passes.invariants import verify
 from recpile.passes.remove_identities import RemoveIdentities
 from recpile.pycompiler.capture import capture
 from recpile.pycompiler.program import Program
-from recpile.pycompiler.schema import Dense
 
 
 def batched(program: Program) -> Program:
@@ -184,15 +183,3 @@ def test_ids_of_other_types_share_a_lookup() -> None:
     sizes = sorted((len(call.tables), len(call.values), bool(call.weights)) for call in lookup_calls(after))
     assert sizes == [(1, 1, True), (3, 2, False)]
     assert farthest(model, after, ids=50) < 1e-6
-
-
-def test_a_plain_embedding_is_left_in_its_stage_and_the_log_says_so() -> None:
-    model = Computes(
-        lambda self, sparse, city: self.bags(sparse).values() + self.city(city),
-        bags=collection(("a", 5, 4, ["f0"])),
-        city=nn.Embedding(5, 4),
-    )
-    result = BatchTables().run(captured(model, kjt("f0"), Dense("city", dtype=torch.int64)))
-    declined = reasons(result.program, "BatchTables", did=False)
-    assert "only TorchRec collections are batched" in declined["embedding"]
-    assert len(lookup_nodes(result.program)) == 1

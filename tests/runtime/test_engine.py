@@ -13,8 +13,9 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from recpile.pycompiler.compile import CompileOptions, compile_model
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import InputError, random_inputs
+from recpile.pycompiler.inputs import InputError
 from recpile.pycompiler.quality import EvalData, ParityError, eager
+from recpile.pycompiler.random_inputs import random_inputs
 from recpile.runtime_cpp import Engine
 
 MODELS = ["tiny_dlrm", "two_sources", "hashed_ids", "mixed_pooling", "strided_ids"]

@@ -18,7 +18,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import random_inputs
+from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.server_process import ServerError, ServerProcess, server_binary
 
 
