@@ -53,7 +53,8 @@ Status CheckTensor(const InputTensor& input, const Tensor& tensor) {
   }
   if (!fits) {
     return Status::InvalidArgument("input '" + spec.name + "' has shape " + ShapeToString(tensor.shape) +
-                                   "; expected " + ShapeToString(spec.shape));
+                                   "; expected " + ShapeToString(spec.shape) +
+                                   (input.axis == Axis::kRequest ? ": it has one row for the whole request" : ""));
   }
   if (bytes != tensor.data.size()) {
     return Status::InvalidArgument("input '" + spec.name + "' has " + std::to_string(tensor.data.size()) +
@@ -68,12 +69,13 @@ Status CheckTensor(const InputTensor& input, const Tensor& tensor) {
   return {};
 }
 
-// The number of candidates, the same in every tensor that has them.
+// The number of candidates, the same in every tensor that has them; some input has.
 Result<int64_t> CountRows(const Manifest& manifest, const std::vector<SegmentedInput>& inputs) {
   const Tensor* first = nullptr;
   int64_t rows = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const InputRole role = manifest.inputs[i].role;
+    if (manifest.inputs[i].axis != Axis::kCandidate) continue;
     if (role != InputRole::kDense && role != InputRole::kLengths) continue;
     const Tensor& tensor = inputs[i].tensor;
     const int64_t here = role == InputRole::kDense ? tensor.shape.front() : tensor.shape.back();
@@ -123,6 +125,7 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
   SegmentedInput& values = inputs[values_at];
   SegmentedInput& lengths = inputs[static_cast<size_t>(spec.partner)];
   const auto ids = static_cast<size_t>(values.tensor.shape[0]);
+  if (spec.axis == Axis::kRequest) rows = 1;
   auto totals = lengths.tensor.dtype == DType::kInt64 ? KeyTotals<int64_t>(lengths.tensor, spec.keys, rows, ids)
                                                       : KeyTotals<int32_t>(lengths.tensor, spec.keys, rows, ids);
   if (!totals.ok()) return totals.status();
@@ -150,40 +153,65 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
   return {};
 }
 
+// Ids of a tensor: `count` pieces of `size`, the first at `start`, each `stride` behind the one before.
+struct IdRange {
+  size_t start = 0;
+  size_t count = 1;
+  size_t stride = 0;
+  size_t size = 0;
+};
+
 // The place of the first id that the table does not have.
 template <typename T>
-std::optional<size_t> FirstOutOfRange(const Tensor& values, size_t start, size_t end, int64_t rows) {
+std::optional<size_t> FirstOutOfRange(const Tensor& values, const IdRange& range, int64_t rows) {
   const T* ids = values.as<T>().data();
-  // Branch-free over the whole segment, for it is nearly always clean: negative ids wrap to huge ones.
-  bool clean = true;
-  for (size_t i = start; i < end; ++i)
-    clean &= static_cast<uint64_t>(static_cast<int64_t>(ids[i])) < static_cast<uint64_t>(rows);
-  if (clean) return std::nullopt;
-  for (size_t i = start;; ++i) {
-    if (ids[i] < 0 || ids[i] >= rows) return i;
+  for (size_t n = 0; n < range.count; ++n) {
+    const size_t start = range.start + n * range.stride, end = start + range.size;
+    // Branch-free over the whole piece, for it is nearly always clean: negative ids wrap to huge ones.
+    bool clean = true;
+    for (size_t i = start; i < end; ++i)
+      clean &= static_cast<uint64_t>(static_cast<int64_t>(ids[i])) < static_cast<uint64_t>(rows);
+    if (clean) continue;
+    for (size_t i = start;; ++i) {
+      if (ids[i] < 0 || ids[i] >= rows) return i;
+    }
   }
+  return std::nullopt;
+}
+
+IdRange RangeOf(const LookupSource& source, const LookupFeature& feature, const SegmentedInput& input) {
+  const size_t bytes = DTypeBytes(input.tensor.dtype);
+  const auto row = static_cast<size_t>(feature.row);
+  if (!source.fixed()) {
+    const size_t start = row == 0 ? 0 : input.ends[row - 1] / bytes;
+    return {.start = start, .size = input.ends[row] / bytes - start};
+  }
+  const auto columns = static_cast<size_t>(source.columns), ids = input.tensor.data.size() / bytes;
+  if (feature.size == source.columns) return {.size = ids};
+  return {.start = row, .count = ids / columns, .stride = columns, .size = static_cast<size_t>(feature.size)};
 }
 
 // Ids that go from the client straight into a lookup are checked here, so that a bad one fails its own request alone.
 Status CheckIds(const Manifest& manifest, const std::vector<SegmentedInput>& inputs) {
   for (const StageSpec& stage : manifest.stages) {
     for (const LookupFeature& feature : stage.features) {
-      const auto at = static_cast<size_t>(stage.sources[static_cast<size_t>(feature.source)].values);
-      if (at >= inputs.size()) continue;
+      const LookupSource& source = stage.sources[static_cast<size_t>(feature.source)];
+      const auto at = static_cast<size_t>(source.values);
+      // What a stage computes, the lookup checks; so too where a stage says whose ids they are.
+      if (at >= inputs.size() || source.lengths >= static_cast<ValueId>(inputs.size())) continue;
       const SegmentedInput& input = inputs[at];
       const Table& table = manifest.tables[static_cast<size_t>(feature.table)];
-      const size_t bytes = DTypeBytes(input.tensor.dtype);
-      const auto row = static_cast<size_t>(feature.row);
-      const size_t start = row == 0 ? 0 : input.ends[row - 1] / bytes;
-      const size_t end = input.ends[row] / bytes;
+      const IdRange range = RangeOf(source, feature, input);
       const bool wide = input.tensor.dtype == DType::kInt64;
-      const auto wrong = wide ? FirstOutOfRange<int64_t>(input.tensor, start, end, table.rows)
-                              : FirstOutOfRange<int32_t>(input.tensor, start, end, table.rows);
+      const auto wrong = wide ? FirstOutOfRange<int64_t>(input.tensor, range, table.rows)
+                              : FirstOutOfRange<int32_t>(input.tensor, range, table.rows);
       if (!wrong) continue;
       const int64_t id = wide ? input.tensor.as<int64_t>()[*wrong] : input.tensor.as<int32_t>()[*wrong];
       const auto& keys = manifest.inputs[at].key_names;
+      const bool keyed = !source.fixed() && !keys.empty();
       return Status::InvalidArgument("input '" + input.tensor.name + "' has id " + std::to_string(id) + " at index " +
-                                     std::to_string(*wrong) + (keys.empty() ? "" : " (key '" + keys[row] + "')") +
+                                     std::to_string(*wrong) +
+                                     (keyed ? " (key '" + keys[static_cast<size_t>(feature.row)] + "')" : "") +
                                      "; table '" + table.name + "' has ids 0 to " + std::to_string(table.rows - 1));
     }
   }

@@ -18,7 +18,7 @@ struct SegmentedInput {
 
 struct CheckedRequest {
   std::vector<SegmentedInput> inputs;  // in the manifest's order
-  int64_t rows = 0;                    // candidates, at least 1
+  int64_t rows = 0;                    // candidates, at least 1; of requests there is one
 };
 
 // Checks names, types, shapes, lengths and ids. InvalidArgument names the input, what it was and what was expected.

@@ -32,7 +32,7 @@ ModelInfo Describe(const Manifest& manifest) {
   return info;
 }
 
-// A request of `rows` candidates, all zero and with empty bags.
+// A request of `rows` candidates, all zero and with empty bags. Of what the request axis holds there is one row.
 Result<CheckedRequest> WarmUpRequest(const Manifest& manifest, int64_t rows) {
   InferRequest request;
   for (const InputTensor& input : manifest.inputs) {
@@ -126,8 +126,7 @@ class Engine::Impl {
 
     Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests) {
       return Caught("coalescing", [&]() -> Result<std::vector<Tensor>> {
-        const std::vector<Tensor> inputs = Coalesce(engine_.artifact->manifest(), requests, buffers_);
-        return engine_.executor->Run(*frame_, inputs);
+        return engine_.executor->Run(*frame_, Coalesce(engine_.artifact->manifest(), requests, buffers_));
       });
     }
 
@@ -148,18 +147,19 @@ class Engine::Impl {
         }
         return;
       }
-      int64_t first = 0;
+      Rows rows;
       for (QueuedRequest& request : batch) {
-        const int64_t rows = request.rows;
+        rows.count = request.rows;
         if (outputs.ok()) {
           ++engine_.requests_ok;
-          engine_.samples += static_cast<uint64_t>(rows);
-          request.done(SplitRows(outputs.value(), first, rows));
+          engine_.samples += static_cast<uint64_t>(rows.count);
+          request.done(Split(engine_.artifact->manifest(), outputs.value(), rows));
         } else {
           ++engine_.requests_failed;
           request.done(outputs.status());
         }
-        first += rows;
+        rows.first += rows.count;
+        ++rows.request;
       }
     }
 

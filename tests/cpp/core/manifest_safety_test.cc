@@ -52,7 +52,7 @@ TEST(ManifestSafety, NestingWithoutEndIsRefusedNotFollowed) {
   EXPECT_FALSE(ParseManifest(deep).ok());
   const std::string closed = deep + std::string(200'000, ']');
   EXPECT_FALSE(ParseManifest(closed).ok());
-  EXPECT_TRUE(Says(Refusal(R"("format_version": 1)", R"("format_version": )" + closed), "version (none)"));
+  EXPECT_TRUE(Says(Refusal(R"("format_version": 2)", R"("format_version": )" + closed), "version (none)"));
 }
 
 }  // namespace
