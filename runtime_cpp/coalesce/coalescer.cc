@@ -3,35 +3,42 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 
 namespace recpile {
 namespace {
 
 constexpr size_t kAlignment = 64;
 
-// The axis that grows when requests are joined: that of lengths [F, B] is last, everything else grows in front.
-size_t GrowingAxis(const InputTensor& input) {
-  return input.role == InputRole::kLengths ? input.spec.shape.size() - 1 : 0;
+// The tensor itself, if its segments lie one behind the other in its data already.
+std::optional<Tensor> InPlace(const SegmentedInput& input) {
+  const std::vector<Segment>& segments = input.segments;
+  for (size_t key = 1; key < segments.size(); ++key) {
+    if (segments[key].begin != segments[key - 1].end) return std::nullopt;
+  }
+  Tensor tensor = input.tensor;
+  tensor.data = tensor.data.subspan(segments.front().begin, segments.back().end - segments.front().begin);
+  return tensor;
 }
 
 // Input `i` of all requests, key by key, in `buffers`.
 Tensor Join(std::span<const CheckedRequest* const> requests, size_t i, size_t axis, BatchBuffers& buffers) {
   Tensor joined = requests[0]->inputs[i].tensor;
-  size_t bytes = joined.data.size();
-  for (const CheckedRequest* request : requests.subspan(1)) {
+  joined.shape[axis] = 0;
+  size_t bytes = 0;
+  for (const CheckedRequest* request : requests) {
     joined.shape[axis] += request->inputs[i].tensor.shape[axis];
-    bytes += request->inputs[i].tensor.data.size();
+    for (const Segment& segment : request->inputs[i].segments) bytes += segment.size();
   }
   std::byte* const start = buffers.Get(i, bytes);
   std::byte* to = start;
-  const size_t keys = requests[0]->inputs[i].ends.size();
+  const size_t keys = requests[0]->inputs[i].segments.size();
   for (size_t key = 0; key < keys; ++key) {
     for (const CheckedRequest* request : requests) {
       const SegmentedInput& input = request->inputs[i];
-      const size_t from = key == 0 ? 0 : input.ends[key - 1];
-      const size_t size = input.ends[key] - from;
-      if (size > 0) std::memcpy(to, input.tensor.data.data() + from, size);
-      to += size;
+      const Segment& segment = input.segments[key];
+      if (segment.size() > 0) std::memcpy(to, input.tensor.data.data() + segment.begin, segment.size());
+      to += segment.size();
     }
   }
   joined.data = {start, bytes};
@@ -63,8 +70,9 @@ Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> 
   Batch batch;
   batch.inputs.reserve(manifest.inputs.size() + 1);
   for (size_t i = 0; i < manifest.inputs.size(); ++i) {
-    batch.inputs.push_back(requests.size() == 1 ? requests[0]->inputs[i].tensor
-                                                : Join(requests, i, GrowingAxis(manifest.inputs[i]), buffers));
+    std::optional<Tensor> tensor;
+    if (requests.size() == 1) tensor = InPlace(requests[0]->inputs[i]);
+    batch.inputs.push_back(tensor ? *std::move(tensor) : Join(requests, i, GrowingAxis(manifest.inputs[i]), buffers));
   }
   batch.requests = static_cast<int64_t>(requests.size());
   for (const CheckedRequest* request : requests) batch.candidates += request->rows;

@@ -29,8 +29,8 @@ struct Batch {
 
 // Joins the inputs along their batch axes: candidates to candidates, requests to requests. Segments of one key lie
 // together, request after request: for a keyed jagged input [F, B] that is the only order in which lengths and values
-// stay feature-major. One request is passed through without a copy. The result points into `requests` or `buffers` and
-// is valid as long as both stay untouched.
+// stay feature-major. One whole request is passed through without a copy. The result points into `requests` or
+// `buffers` and is valid as long as both stay untouched.
 Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> requests, BatchBuffers& buffers);
 
 // Where one request lies in its batch.

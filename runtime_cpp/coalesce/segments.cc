@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <utility>
 
 namespace recpile {
 namespace {
@@ -136,7 +137,8 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
   }
   const auto cut = [&](SegmentedInput& input) {
     const size_t bytes = DTypeBytes(input.tensor.dtype);
-    for (const size_t end : ends) input.ends.push_back(end * bytes);
+    size_t begin = 0;
+    for (const size_t end : ends) input.segments.push_back({std::exchange(begin, end * bytes), end * bytes});
   };
   cut(values);
   const size_t weights_at = values_at + 2;
@@ -149,7 +151,9 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
     cut(inputs[weights_at]);
   }
   const size_t row_bytes = static_cast<size_t>(rows) * DTypeBytes(lengths.tensor.dtype);
-  for (int64_t k = 1; k <= spec.keys; ++k) lengths.ends.push_back(static_cast<size_t>(k) * row_bytes);
+  for (size_t k = 0; k < static_cast<size_t>(spec.keys); ++k) {
+    lengths.segments.push_back({k * row_bytes, (k + 1) * row_bytes});
+  }
   return {};
 }
 
@@ -183,8 +187,7 @@ IdRange RangeOf(const LookupSource& source, const LookupFeature& feature, const 
   const size_t bytes = DTypeBytes(input.tensor.dtype);
   const auto row = static_cast<size_t>(feature.row);
   if (!source.fixed()) {
-    const size_t start = row == 0 ? 0 : input.ends[row - 1] / bytes;
-    return {.start = start, .size = input.ends[row] / bytes - start};
+    return {.start = input.segments[row].begin / bytes, .size = input.segments[row].size() / bytes};
   }
   const auto columns = static_cast<size_t>(source.columns), ids = input.tensor.data.size() / bytes;
   if (feature.size == source.columns) return {.size = ids};
@@ -229,7 +232,7 @@ Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest reque
   RECPILE_ASSIGN_OR_RETURN(checked.rows, CountRows(manifest, checked.inputs));
   for (size_t i = 0; i < checked.inputs.size(); ++i) {
     const InputRole role = manifest.inputs[i].role;
-    if (role == InputRole::kDense) checked.inputs[i].ends.push_back(checked.inputs[i].tensor.data.size());
+    if (role == InputRole::kDense) checked.inputs[i].segments = {{0, checked.inputs[i].tensor.data.size()}};
     if (role == InputRole::kValues) RECPILE_RETURN_IF_ERROR(CutJagged(manifest, checked.inputs, i, checked.rows));
   }
   RECPILE_RETURN_IF_ERROR(CheckIds(manifest, checked.inputs));

@@ -109,6 +109,24 @@ class Engine::Impl {
     threads.clear();
   }
 
+  // What waits for a request: itself, or its pieces if it is too large for one batch.
+  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done) const {
+    std::vector<QueuedRequest> pieces;
+    const Clock::time_point now = Clock::now();
+    if (request.rows <= options.max_batch_size) {
+      const int64_t rows = request.rows;
+      pieces.push_back({std::move(request), std::move(done), rows, now, nullptr, 0});
+      return pieces;
+    }
+    std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, options.max_batch_size);
+    const auto whole = std::make_shared<Assembly>(artifact->manifest(), cut.size());
+    for (CheckedRequest& piece : cut) {
+      const int64_t rows = piece.rows;
+      pieces.push_back({std::move(piece), done, rows, now, whole, pieces.size()});
+    }
+    return pieces;
+  }
+
   // One thread's share: it runs batches, one at a time, until the queue is closed and empty.
   class Instance {
    public:
@@ -150,17 +168,23 @@ class Engine::Impl {
       Rows rows;
       for (QueuedRequest& request : batch) {
         rows.count = request.rows;
-        if (outputs.ok()) {
-          ++engine_.requests_ok;
-          engine_.samples += static_cast<uint64_t>(rows.count);
-          request.done(Split(engine_.artifact->manifest(), outputs.value(), rows));
-        } else {
-          ++engine_.requests_failed;
-          request.done(outputs.status());
-        }
+        if (outputs.ok()) engine_.samples += static_cast<uint64_t>(rows.count);
+        Finish(request, outputs.ok() ? InferResult(Split(engine_.artifact->manifest(), outputs.value(), rows))
+                                     : InferResult(outputs.status()));
         rows.first += rows.count;
         ++rows.request;
       }
+    }
+
+    // The request's answer, or a piece of it.
+    void Finish(QueuedRequest& request, InferResult answer) {
+      if (request.whole != nullptr) {
+        std::optional<InferResult> whole = request.whole->Add(request.piece, std::move(answer));
+        if (!whole) return;
+        answer = *std::move(whole);
+      }
+      ++(answer.ok() ? engine_.requests_ok : engine_.requests_failed);
+      request.done(std::move(answer));
     }
 
     Impl& engine_;
@@ -216,8 +240,8 @@ EngineStats Engine::stats() const {
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
     RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
-    const int64_t rows = checked.rows;
-    return impl_->queue.Push({std::move(checked), std::move(done), rows, Clock::now()});
+    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done));
+    return impl_->queue.Push(pieces);
   };
   Status status = submit();
   if (!status.ok()) ++impl_->requests_rejected;

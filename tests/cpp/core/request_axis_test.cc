@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "coalesce/coalescer.h"
-#include "toy_model.h"
+#include "toy_request.h"
 
 namespace recpile {
 namespace {
@@ -156,9 +156,9 @@ TEST(RequestAxis, RequestBringsOneRowOfItsOwnAndAnyNumberOfCandidates) {
   const auto checked = CheckRequest(Ranker(), First());
   ASSERT_TRUE(checked.ok()) << checked.status().message();
   EXPECT_EQ(checked.value().rows, 2);
-  EXPECT_EQ(checked.value().inputs[kUserIds].ends, (std::vector<size_t>{8, 24}));
-  EXPECT_EQ(checked.value().inputs[kUserLengths].ends, (std::vector<size_t>{8, 16}));
-  EXPECT_EQ(checked.value().inputs[kTagLengths].ends, (std::vector<size_t>{16}));
+  EXPECT_EQ(checked.value().inputs[kUserIds].segments, (std::vector<Segment>{{0, 8}, {8, 24}}));
+  EXPECT_EQ(checked.value().inputs[kUserLengths].segments, (std::vector<Segment>{{0, 8}, {8, 16}}));
+  EXPECT_EQ(checked.value().inputs[kTagLengths].segments, (std::vector<Segment>{{0, 16}}));
 }
 
 TEST(RequestAxis, SecondRowForTheRequestIsRefused) {
@@ -251,10 +251,9 @@ TEST_F(TwoRequests, OutputsAreSplitByTheirAxis) {
 
 TEST(RequestAxis, ModelWithoutItHasNoMap) {
   const Manifest toy = testing::ToyModel();
-  CheckedRequest request;
-  request.rows = 1;
-  request.inputs.resize(toy.inputs.size());
-  const CheckedRequest* const one[] = {&request};
+  const auto request = CheckRequest(toy, testing::TwoCandidates());
+  ASSERT_TRUE(request.ok());
+  const CheckedRequest* const one[] = {&request.value()};
   BatchBuffers buffers;
   EXPECT_EQ(Coalesce(toy, one, buffers).inputs.size(), toy.inputs.size());
 }
