@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MANIFEST = "extra/recpile/manifest.json"
 # XXH3-128 of the manifest's bytes, in hexadecimal; the manifest holds every other entry's.

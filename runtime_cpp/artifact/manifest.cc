@@ -1,33 +1,12 @@
 #include "artifact/manifest.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
-#include <stdexcept>
-#include <unordered_map>
+
+#include "artifact/lookup_json.h"
+#include "artifact/manifest_json.h"
 
 namespace recpile {
 namespace {
-
-using Json = nlohmann::json;
-
-// Thrown inside this file only; ParseManifest turns it into a Status.
-struct Malformed : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-void Require(bool condition, const std::string& message) {
-  if (!condition) throw Malformed(message);
-}
-
-constexpr int64_t kMaxSize = int64_t{1} << 48;
-constexpr int64_t kMaxRowElements = int64_t{1} << 28;
-
-int64_t Size(const Json& value, const std::string& what) {
-  Require(value.is_number_integer(), what + " must be a whole number");
-  const auto size = value.get<int64_t>();
-  Require(size >= 0 && size <= kMaxSize, what + " is " + std::to_string(size) + ", out of range");
-  return size;
-}
 
 DType ReadDType(const Json& value, const std::string& what) {
   const auto name = value.get<std::string>();
@@ -36,43 +15,40 @@ DType ReadDType(const Json& value, const std::string& what) {
   return *dtype;
 }
 
+bool IsAxis(const Json& size, std::string_view axis) { return size.is_string() && size.get<std::string>() == axis; }
+
 TensorSpec ReadSpec(const Json& json, const std::string& name) {
   TensorSpec spec{name, ReadDType(json.at("dtype"), name), {}};
-  // An axis by name varies from request to request.
-  for (const Json& size : json.at("shape")) spec.shape.push_back(size.is_string() ? -1 : Size(size, name + ".shape"));
+  const auto read = [&](const Json& size) -> int64_t {
+    if (IsAxis(size, "request")) return 1;
+    return size.is_string() ? -1 : Size(size, name + ".shape");  // any other axis varies from request to request
+  };
+  for (const Json& size : json.at("shape")) spec.shape.push_back(read(size));
   return spec;
 }
 
-// Elements of one row: all axes but the first. 0 if one of them is empty or varies, or if there are far too many.
-int64_t RowElements(const Shape& shape) {
-  int64_t elements = 1;
-  for (size_t i = 1; i < shape.size(); ++i) {
-    if (shape[i] <= 0 || elements > kMaxRowElements / shape[i]) return 0;
-    elements *= shape[i];
-  }
-  return elements;
+// The batch axis at place `at` of a shape, if there is one.
+std::optional<Axis> AxisAt(const Json& shape, size_t at) {
+  if (at >= shape.size()) return std::nullopt;
+  if (IsAxis(shape[at], "candidate")) return Axis::kCandidate;
+  if (IsAxis(shape[at], "request")) return Axis::kRequest;
+  return std::nullopt;
 }
 
-// Names of values, each given once.
-class Values {
- public:
-  ValueId Add(const std::string& name) {
-    const auto id = static_cast<ValueId>(ids_.size());
-    Require(ids_.emplace(name, id).second, "value '" + name + "' is given twice");
-    return id;
-  }
-  ValueId Find(const std::string& name, const std::string& reader) const {
-    const auto found = ids_.find(name);
-    Require(found != ids_.end(), reader + " reads value '" + name + "', which nothing before it gives");
-    return found->second;
-  }
-  int32_t count() const { return static_cast<int32_t>(ids_.size()); }
+bool HasAxis(const Manifest& manifest, Axis axis) {
+  return std::any_of(manifest.inputs.begin(), manifest.inputs.end(),
+                     [&](const InputTensor& input) { return input.axis == axis; });
+}
 
- private:
-  std::unordered_map<std::string, ValueId> ids_;
-};
+// Whether an axis by name stands at place `from` or behind it.
+bool NamesAnAxis(const Json& shape, size_t from) {
+  for (size_t i = from; i < shape.size(); ++i) {
+    if (shape[i].is_string()) return true;
+  }
+  return false;
+}
 
-void ReadInput(const Json& json, Values& values, std::vector<InputTensor>& inputs) {
+void ReadInput(const Json& json, ValueNames& values, std::vector<InputTensor>& inputs) {
   const auto name = json.at("name").get<std::string>();
   const auto kind = json.at("kind").get<std::string>();
   const Json& tensors = json.at("tensors");
@@ -97,14 +73,19 @@ void ReadInput(const Json& json, Values& values, std::vector<InputTensor>& input
     if (!dense) tensor.partner = tensor.role == InputRole::kLengths ? first : first + 1;
     const Shape& shape = tensor.spec.shape;
     const DType dtype = tensor.spec.dtype;
+    const std::optional<Axis> axis = AxisAt(tensors[i].at("shape"), tensor.role == InputRole::kLengths && keyed);
+    tensor.axis = axis.value_or(Axis::kCandidate);
     switch (tensor.role) {
       case InputRole::kDense:
-        Require(!shape.empty() && shape[0] == -1, "input '" + full_name + "' must have candidates on its first axis");
+        Require(axis.has_value(), "input '" + full_name + "' must have candidates or requests on its first axis");
         // Coalescing adds up rows: a second axis that varies could not be told apart from the first.
-        Require(RowElements(shape) > 0, "input '" + full_name + "' must have rows of a fixed size");
+        Require(!NamesAnAxis(tensors[i].at("shape"), 1) && RowElements(shape) > 0,
+                "input '" + full_name + "' must have rows of a fixed size");
         break;
       case InputRole::kLengths:
-        Require(shape == (keyed ? Shape{tensor.keys, -1} : Shape{-1}), "input '" + full_name + "' has a wrong shape");
+        Require(axis.has_value() && shape.size() == (keyed ? 2 : 1) && (!keyed || shape[0] == tensor.keys),
+                "input '" + full_name + "' has a wrong shape");
+        inputs.back().axis = tensor.axis;
         [[fallthrough]];
       case InputRole::kValues:
         Require(dtype == DType::kInt64 || dtype == DType::kInt32, "input '" + full_name + "' must be int64 or int32");
@@ -113,6 +94,7 @@ void ReadInput(const Json& json, Values& values, std::vector<InputTensor>& input
         Require(dtype == DType::kFp32, "input '" + full_name + "' must be fp32");
         break;
     }
+    if (tensor.role == InputRole::kWeights) tensor.axis = inputs.back().axis;
     if (tensor.role == InputRole::kValues || tensor.role == InputRole::kWeights) {
       Require(shape == Shape{-1}, "input '" + full_name + "' has a wrong shape");
     }
@@ -130,54 +112,27 @@ Table ReadTable(const Json& json) {
   table.row_bytes = Size(json.at("row_bytes"), what + ".row_bytes");
   table.dtype = json.at("dtype").get<std::string>();
   table.file = json.at("file").get<std::string>();
-  int64_t expected = 0;
-  if (table.dtype == "fp32") {
-    expected = 4 * table.dim;
-  } else if (table.dtype == "fp16") {
-    expected = 2 * table.dim;
-  } else if (table.dtype == "int8") {
-    expected = 4 + table.dim;
-  } else {
-    throw Malformed(what + " has unknown dtype '" + table.dtype + "'");
-  }
+  struct Format {
+    std::string_view dtype;
+    int64_t header_bytes, bits;
+  };
+  constexpr Format kFormats[] = {{"fp32", 0, 32}, {"fp16", 0, 16}, {"int8", 4, 8}, {"int4", 4, 4}, {"int2", 4, 2}};
+  const auto* format = std::find_if(std::begin(kFormats), std::end(kFormats),
+                                    [&](const Format& one) { return one.dtype == table.dtype; });
+  Require(format != std::end(kFormats), what + " has unknown dtype '" + table.dtype + "'");
   Require(table.rows > 0 && table.dim > 0, what + " is empty");
+  // The kernel has no notion of a last byte that is half full: it would read the next row's header.
+  Require(table.dim * format->bits % 8 == 0, what + " has a dim of " + std::to_string(table.dim) + "; rows of " +
+                                                 table.dtype + " need a multiple of " +
+                                                 std::to_string(8 / format->bits));
+  const int64_t expected = format->header_bytes + table.dim * format->bits / 8;
   Require(table.row_bytes == expected,
           what + " has rows of " + std::to_string(table.row_bytes) + " bytes; expected " + std::to_string(expected));
   Require(table.rows <= kMaxSize / table.row_bytes, what + " is too large");
   return table;
 }
 
-void ReadLookup(const Json& json, const Values& values, const std::vector<Table>& tables, StageSpec& stage) {
-  const std::string what = "stage '" + stage.name + "'";
-  const auto pooling = json.at("pooling").get<std::string>();
-  Require(pooling == "sum" || pooling == "mean", what + " has unknown pooling '" + pooling + "'");
-  stage.mean_pooling = pooling == "mean";
-  for (const Json& source : json.at("sources")) {
-    LookupSource read;
-    read.values = values.Find(source.at("values").get<std::string>(), what);
-    read.lengths = values.Find(source.at("lengths").get<std::string>(), what);
-    if (source.contains("weights")) read.weights = values.Find(source.at("weights").get<std::string>(), what);
-    Require(stage.sources.empty() || (stage.sources[0].weights < 0) == (read.weights < 0),
-            what + " mixes weighted and unweighted sources");
-    stage.sources.push_back(read);
-  }
-  for (const Json& feature : json.at("features")) {
-    LookupFeature read;
-    const int64_t source = Size(feature.at("source"), what + ".source");
-    Require(source < static_cast<int64_t>(stage.sources.size()), what + " names a source that it does not have");
-    read.source = static_cast<int32_t>(source);
-    read.row = Size(feature.at("row"), what + ".row");
-    const auto name = feature.at("table").get<std::string>();
-    const auto table = std::find_if(tables.begin(), tables.end(), [&](const Table& t) { return t.name == name; });
-    Require(table != tables.end(), what + " looks up unknown table '" + name + "'");
-    read.table = static_cast<int32_t>(table - tables.begin());
-    Require(stage.features.empty() || stage.features.back().table <= read.table, what + " must go table by table");
-    stage.features.push_back(read);
-  }
-  Require(!stage.features.empty() && stage.outputs.size() == 1, what + " must have features and one output");
-}
-
-StageSpec ReadStage(const Json& json, Values& values, const std::vector<Table>& tables) {
+StageSpec ReadStage(const Json& json, ValueNames& values, const std::vector<Table>& tables) {
   StageSpec stage;
   stage.name = json.at("name").get<std::string>();
   const auto kind = json.at("kind").get<std::string>();
@@ -186,40 +141,16 @@ StageSpec ReadStage(const Json& json, Values& values, const std::vector<Table>& 
     throw Malformed(what + " has kind '" + kind + "', which this runtime does not know");
   }
   stage.kind = kind == "embedding" ? StageKind::kEmbedding : StageKind::kCompiled;
-  for (const Json& input : json.at("inputs")) stage.inputs.push_back(values.Find(input.get<std::string>(), what));
+  for (const Json& input : json.at("inputs")) {
+    const auto name = input.get<std::string>();
+    const bool own = name == kCandidateToRequest && stage.kind == StageKind::kCompiled;
+    stage.inputs.push_back(own ? values.AddOrFindCandidateToRequest() : values.Find(name, what));
+  }
   for (const Json& output : json.at("outputs")) {
     stage.outputs.push_back(values.Add(output.at("name").get<std::string>()));
   }
   if (stage.kind == StageKind::kEmbedding) ReadLookup(json, values, tables, stage);
   return stage;
-}
-
-// Where a lookup reads inputs, they must be the parts of one jagged input, and have the row that is read.
-void CheckLookups(const Manifest& manifest) {
-  const auto role_is = [&](ValueId id, InputRole role) {
-    return id >= static_cast<ValueId>(manifest.inputs.size()) || manifest.inputs[static_cast<size_t>(id)].role == role;
-  };
-  for (const StageSpec& stage : manifest.stages) {
-    const std::string what = "stage '" + stage.name + "'";
-    for (const LookupSource& source : stage.sources) {
-      const bool roles = role_is(source.values, InputRole::kValues) && role_is(source.lengths, InputRole::kLengths) &&
-                         (source.weights < 0 || role_is(source.weights, InputRole::kWeights));
-      Require(roles, what + " reads an input as what it is not");
-      const auto inputs = static_cast<ValueId>(manifest.inputs.size());
-      const bool both = source.values < inputs && source.lengths < inputs;
-      Require(!both || manifest.inputs[static_cast<size_t>(source.values)].partner == source.lengths,
-              what + " joins the values and the lengths of different inputs");
-    }
-    int64_t dims = 0;
-    for (const LookupFeature& feature : stage.features) dims += manifest.tables[static_cast<size_t>(feature.table)].dim;
-    Require(dims <= kMaxRowElements, what + " gives rows that are too long");
-    for (const LookupFeature& feature : stage.features) {
-      const ValueId lengths = stage.sources[feature.source].lengths;
-      const bool known = lengths < static_cast<ValueId>(manifest.inputs.size());
-      Require(!known || feature.row < manifest.inputs[lengths].keys,
-              "stage '" + stage.name + "' reads a key that is not there");
-    }
-  }
 }
 
 Manifest Read(const Json& json) {
@@ -229,17 +160,21 @@ Manifest Read(const Json& json) {
   const Json& needs = json.at("requires");
   manifest.requires_ = {needs.at("torch").get<std::string>(), needs.at("fbgemm").get<std::string>(),
                         needs.at("arch").get<std::string>(), needs.at("cpu_features").get<std::vector<std::string>>()};
-  Values values;
+  ValueNames values;
   for (const Json& input : json.at("inputs")) ReadInput(input, values, manifest.inputs);
   Require(!manifest.inputs.empty(), "there are no inputs");
+  Require(HasAxis(manifest, Axis::kCandidate), "no input has candidates");
   for (const Json& table : json.at("tables")) manifest.tables.push_back(ReadTable(table));
   for (const Json& stage : json.at("stages")) manifest.stages.push_back(ReadStage(stage, values, manifest.tables));
+  const bool has_requests = HasAxis(manifest, Axis::kRequest);
   for (const Json& output : json.at("outputs")) {
     const auto name = output.at("name").get<std::string>();
-    OutputSpec spec{ReadSpec(output, name),
-                    values.Find(output.at("value").get<std::string>(), "output '" + name + "'")};
-    Require(!spec.spec.shape.empty() && spec.spec.shape[0] == -1, "output '" + name + "' has no candidates axis");
-    manifest.outputs.push_back(std::move(spec));
+    const std::string what = "output '" + name + "'";
+    const std::optional<Axis> axis = AxisAt(output.at("shape"), 0);
+    Require(axis.has_value(), what + " must have candidates or requests on its first axis");
+    Require(*axis == Axis::kCandidate || has_requests, what + " has a row for each request, but no input has");
+    manifest.outputs.push_back(
+        {ReadSpec(output, name), *axis, values.Find(output.at("value").get<std::string>(), what)});
   }
   Require(!manifest.outputs.empty(), "there are no outputs");
   for (const auto& [name, file] : json.at("files").items()) {
@@ -252,7 +187,12 @@ Manifest Read(const Json& json) {
             "table '" + table.name + "' has a file of another size");
   }
   manifest.values = values.count();
-  CheckLookups(manifest);
+  manifest.candidate_to_request = values.candidate_to_request().value_or(-1);
+  Require(manifest.candidate_to_request < 0 || has_requests,
+          "a stage reads '" + std::string(kCandidateToRequest) + "', but no input has requests");
+  for (const StageSpec& stage : manifest.stages) {
+    if (stage.kind == StageKind::kEmbedding) CheckLookup(manifest, stage);
+  }
   return manifest;
 }
 

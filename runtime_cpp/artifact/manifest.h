@@ -14,17 +14,24 @@
 
 namespace recpile {
 
-inline constexpr int kFormatVersion = 1;
+inline constexpr int kFormatVersion = 2;
 
 // A value that flows through the DAG: inputs come first, then what stages give, in the order of the stages.
 using ValueId = int32_t;
+
+// The batch axes. A request brings one row on kRequest and any number on kCandidate.
+enum class Axis { kCandidate, kRequest };
+
+// The value that the runtime itself gives: int64 [candidate], the place in the batch of each row's request.
+inline constexpr std::string_view kCandidateToRequest = "candidate_to_request";
 
 enum class InputRole { kDense, kValues, kLengths, kWeights };
 
 // One flat input tensor; its ValueId is its place in Manifest::inputs.
 struct InputTensor {
-  TensorSpec spec;  // -1 for candidates and for the number of ids
+  TensorSpec spec;  // of one request: -1 for candidates and for the number of ids, 1 for requests
   InputRole role = InputRole::kDense;
+  Axis axis = Axis::kCandidate;  // of values and weights: that of their lengths
   // Features in this tensor, key by key: F for a keyed jagged input, else 1.
   int64_t keys = 1;
   std::vector<std::string> key_names;  // for errors; empty but for keyed jagged inputs
@@ -41,17 +48,25 @@ struct Table {
   std::string file;  // the entry that holds its rows
 };
 
+// Jagged (has lengths), or fixed: values seen as [bags, columns].
 struct LookupSource {
   ValueId values = -1;
-  ValueId lengths = -1;
+  ValueId lengths = -1;  // -1: fixed
+  int64_t columns = 0;   // of a fixed source
   ValueId weights = -1;  // -1: unweighted
+
+  bool fixed() const { return lengths < 0; }
 };
 
 struct LookupFeature {
   int32_t source = 0;
-  int64_t row = 0;  // of the source's lengths
+  int64_t row = 0;   // of a jagged source's lengths; of a fixed one the first column
+  int64_t size = 0;  // of a fixed source: columns in a bag
   int32_t table = 0;
 };
+
+// kNone: one row an id, in the order of the ids. The numbers are FBGEMM's PoolingMode.
+enum class Pooling : int64_t { kSum = 0, kMean = 1, kNone = 2 };
 
 enum class StageKind { kEmbedding, kCompiled };
 
@@ -61,13 +76,14 @@ struct StageSpec {
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
   // Embedding stages only. Features go table by table, in the order of Manifest::tables.
-  bool mean_pooling = false;
+  Pooling pooling = Pooling::kSum;
   std::vector<LookupSource> sources;
   std::vector<LookupFeature> features;
 };
 
 struct OutputSpec {
-  TensorSpec spec;
+  TensorSpec spec;  // of one request, as InputTensor's
+  Axis axis = Axis::kCandidate;
   ValueId value = -1;
 };
 
@@ -91,7 +107,8 @@ struct Manifest {
   std::vector<OutputSpec> outputs;
   std::vector<Table> tables;
   std::vector<StageSpec> stages;
-  int32_t values = 0;  // how many ValueIds there are
+  int32_t values = 0;                 // how many ValueIds there are
+  ValueId candidate_to_request = -1;  // -1: no stage reads it
   std::map<std::string, FileSpec, std::less<>> files;
 };
 

@@ -21,8 +21,8 @@ struct BatchChoice {
 };
 
 // Asked when an instance is idle. `queue` is first in, first out; its items have `rows` (candidates) and `since`.
-// Takes as many whole requests from the front as fit max_batch_size, and always at least one: a request that is larger
-// runs alone. Waits only while more could still fit and the oldest request has waited less than max_delay.
+// Takes as many whole requests from the front as fit max_batch_size, and always at least one (larger ones have been cut
+// before they wait). Waits only while more could still fit and the oldest request has waited less than max_delay.
 template <typename Queue>
 BatchChoice ChooseBatch(const Queue& queue, Clock::time_point now, const BatchOptions& options) {
   if (queue.empty()) return {};

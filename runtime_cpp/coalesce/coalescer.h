@@ -19,13 +19,28 @@ class BatchBuffers {
   std::vector<std::vector<std::byte>> slots_;
 };
 
-// Joins the inputs along their batch axes. Segments of one key lie together, request after request: for a keyed jagged
-// input [F, B] that is the only order in which lengths and values stay feature-major. One request is passed through
-// without a copy. The result points into `requests` or `buffers` and is valid as long as both stay untouched.
-std::vector<Tensor> Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> requests,
-                             BatchBuffers& buffers);
+// What one run of the DAG takes.
+struct Batch {
+  // In the manifest's order; behind them, if a stage reads it, candidate_to_request.
+  std::vector<Tensor> inputs;
+  int64_t requests = 0;    // rows of the request axis
+  int64_t candidates = 0;  // rows of the candidate axis
+};
 
-// The rows [first, first + rows) of each output, sharing its memory.
-std::vector<Tensor> SplitRows(const std::vector<Tensor>& outputs, int64_t first, int64_t rows);
+// Joins the inputs along their batch axes: candidates to candidates, requests to requests. Segments of one key lie
+// together, request after request: for a keyed jagged input [F, B] that is the only order in which lengths and values
+// stay feature-major. One whole request is passed through without a copy. The result points into `requests` or
+// `buffers` and is valid as long as both stay untouched.
+Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> requests, BatchBuffers& buffers);
+
+// Where one request lies in its batch.
+struct Rows {
+  int64_t request = 0;
+  int64_t first = 0;  // candidate
+  int64_t count = 0;  // of candidates
+};
+
+// Of each output the rows that are one request's, sharing its memory: its candidates', or on the request axis its one.
+std::vector<Tensor> Split(const Manifest& manifest, const std::vector<Tensor>& outputs, const Rows& rows);
 
 }  // namespace recpile

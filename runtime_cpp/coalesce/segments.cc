@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <utility>
 
 namespace recpile {
 namespace {
@@ -53,7 +54,8 @@ Status CheckTensor(const InputTensor& input, const Tensor& tensor) {
   }
   if (!fits) {
     return Status::InvalidArgument("input '" + spec.name + "' has shape " + ShapeToString(tensor.shape) +
-                                   "; expected " + ShapeToString(spec.shape));
+                                   "; expected " + ShapeToString(spec.shape) +
+                                   (input.axis == Axis::kRequest ? ": it has one row for the whole request" : ""));
   }
   if (bytes != tensor.data.size()) {
     return Status::InvalidArgument("input '" + spec.name + "' has " + std::to_string(tensor.data.size()) +
@@ -68,12 +70,13 @@ Status CheckTensor(const InputTensor& input, const Tensor& tensor) {
   return {};
 }
 
-// The number of candidates, the same in every tensor that has them.
+// The number of candidates, the same in every tensor that has them; some input has.
 Result<int64_t> CountRows(const Manifest& manifest, const std::vector<SegmentedInput>& inputs) {
   const Tensor* first = nullptr;
   int64_t rows = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const InputRole role = manifest.inputs[i].role;
+    if (manifest.inputs[i].axis != Axis::kCandidate) continue;
     if (role != InputRole::kDense && role != InputRole::kLengths) continue;
     const Tensor& tensor = inputs[i].tensor;
     const int64_t here = role == InputRole::kDense ? tensor.shape.front() : tensor.shape.back();
@@ -123,6 +126,7 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
   SegmentedInput& values = inputs[values_at];
   SegmentedInput& lengths = inputs[static_cast<size_t>(spec.partner)];
   const auto ids = static_cast<size_t>(values.tensor.shape[0]);
+  if (spec.axis == Axis::kRequest) rows = 1;
   auto totals = lengths.tensor.dtype == DType::kInt64 ? KeyTotals<int64_t>(lengths.tensor, spec.keys, rows, ids)
                                                       : KeyTotals<int32_t>(lengths.tensor, spec.keys, rows, ids);
   if (!totals.ok()) return totals.status();
@@ -133,7 +137,8 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
   }
   const auto cut = [&](SegmentedInput& input) {
     const size_t bytes = DTypeBytes(input.tensor.dtype);
-    for (const size_t end : ends) input.ends.push_back(end * bytes);
+    size_t begin = 0;
+    for (const size_t end : ends) input.segments.push_back({std::exchange(begin, end * bytes), end * bytes});
   };
   cut(values);
   const size_t weights_at = values_at + 2;
@@ -146,44 +151,70 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
     cut(inputs[weights_at]);
   }
   const size_t row_bytes = static_cast<size_t>(rows) * DTypeBytes(lengths.tensor.dtype);
-  for (int64_t k = 1; k <= spec.keys; ++k) lengths.ends.push_back(static_cast<size_t>(k) * row_bytes);
+  for (size_t k = 0; k < static_cast<size_t>(spec.keys); ++k) {
+    lengths.segments.push_back({k * row_bytes, (k + 1) * row_bytes});
+  }
   return {};
 }
 
+// Ids of a tensor: `count` pieces of `size`, the first at `start`, each `stride` behind the one before.
+struct IdRange {
+  size_t start = 0;
+  size_t count = 1;
+  size_t stride = 0;
+  size_t size = 0;
+};
+
 // The place of the first id that the table does not have.
 template <typename T>
-std::optional<size_t> FirstOutOfRange(const Tensor& values, size_t start, size_t end, int64_t rows) {
+std::optional<size_t> FirstOutOfRange(const Tensor& values, const IdRange& range, int64_t rows) {
   const T* ids = values.as<T>().data();
-  // Branch-free over the whole segment, for it is nearly always clean: negative ids wrap to huge ones.
-  bool clean = true;
-  for (size_t i = start; i < end; ++i)
-    clean &= static_cast<uint64_t>(static_cast<int64_t>(ids[i])) < static_cast<uint64_t>(rows);
-  if (clean) return std::nullopt;
-  for (size_t i = start;; ++i) {
-    if (ids[i] < 0 || ids[i] >= rows) return i;
+  for (size_t n = 0; n < range.count; ++n) {
+    const size_t start = range.start + n * range.stride, end = start + range.size;
+    // Branch-free over the whole piece, for it is nearly always clean: negative ids wrap to huge ones.
+    bool clean = true;
+    for (size_t i = start; i < end; ++i)
+      clean &= static_cast<uint64_t>(static_cast<int64_t>(ids[i])) < static_cast<uint64_t>(rows);
+    if (clean) continue;
+    for (size_t i = start;; ++i) {
+      if (ids[i] < 0 || ids[i] >= rows) return i;
+    }
   }
+  return std::nullopt;
+}
+
+IdRange RangeOf(const LookupSource& source, const LookupFeature& feature, const SegmentedInput& input) {
+  const size_t bytes = DTypeBytes(input.tensor.dtype);
+  const auto row = static_cast<size_t>(feature.row);
+  if (!source.fixed()) {
+    return {.start = input.segments[row].begin / bytes, .size = input.segments[row].size() / bytes};
+  }
+  const auto columns = static_cast<size_t>(source.columns), ids = input.tensor.data.size() / bytes;
+  if (feature.size == source.columns) return {.size = ids};
+  return {.start = row, .count = ids / columns, .stride = columns, .size = static_cast<size_t>(feature.size)};
 }
 
 // Ids that go from the client straight into a lookup are checked here, so that a bad one fails its own request alone.
 Status CheckIds(const Manifest& manifest, const std::vector<SegmentedInput>& inputs) {
   for (const StageSpec& stage : manifest.stages) {
     for (const LookupFeature& feature : stage.features) {
-      const auto at = static_cast<size_t>(stage.sources[static_cast<size_t>(feature.source)].values);
-      if (at >= inputs.size()) continue;
+      const LookupSource& source = stage.sources[static_cast<size_t>(feature.source)];
+      const auto at = static_cast<size_t>(source.values);
+      // What a stage computes, the lookup checks; so too where a stage says whose ids they are.
+      if (at >= inputs.size() || source.lengths >= static_cast<ValueId>(inputs.size())) continue;
       const SegmentedInput& input = inputs[at];
       const Table& table = manifest.tables[static_cast<size_t>(feature.table)];
-      const size_t bytes = DTypeBytes(input.tensor.dtype);
-      const auto row = static_cast<size_t>(feature.row);
-      const size_t start = row == 0 ? 0 : input.ends[row - 1] / bytes;
-      const size_t end = input.ends[row] / bytes;
+      const IdRange range = RangeOf(source, feature, input);
       const bool wide = input.tensor.dtype == DType::kInt64;
-      const auto wrong = wide ? FirstOutOfRange<int64_t>(input.tensor, start, end, table.rows)
-                              : FirstOutOfRange<int32_t>(input.tensor, start, end, table.rows);
+      const auto wrong = wide ? FirstOutOfRange<int64_t>(input.tensor, range, table.rows)
+                              : FirstOutOfRange<int32_t>(input.tensor, range, table.rows);
       if (!wrong) continue;
       const int64_t id = wide ? input.tensor.as<int64_t>()[*wrong] : input.tensor.as<int32_t>()[*wrong];
       const auto& keys = manifest.inputs[at].key_names;
+      const bool keyed = !source.fixed() && !keys.empty();
       return Status::InvalidArgument("input '" + input.tensor.name + "' has id " + std::to_string(id) + " at index " +
-                                     std::to_string(*wrong) + (keys.empty() ? "" : " (key '" + keys[row] + "')") +
+                                     std::to_string(*wrong) +
+                                     (keyed ? " (key '" + keys[static_cast<size_t>(feature.row)] + "')" : "") +
                                      "; table '" + table.name + "' has ids 0 to " + std::to_string(table.rows - 1));
     }
   }
@@ -201,7 +232,7 @@ Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest reque
   RECPILE_ASSIGN_OR_RETURN(checked.rows, CountRows(manifest, checked.inputs));
   for (size_t i = 0; i < checked.inputs.size(); ++i) {
     const InputRole role = manifest.inputs[i].role;
-    if (role == InputRole::kDense) checked.inputs[i].ends.push_back(checked.inputs[i].tensor.data.size());
+    if (role == InputRole::kDense) checked.inputs[i].segments = {{0, checked.inputs[i].tensor.data.size()}};
     if (role == InputRole::kValues) RECPILE_RETURN_IF_ERROR(CutJagged(manifest, checked.inputs, i, checked.rows));
   }
   RECPILE_RETURN_IF_ERROR(CheckIds(manifest, checked.inputs));

@@ -32,7 +32,7 @@ ModelInfo Describe(const Manifest& manifest) {
   return info;
 }
 
-// A request of `rows` candidates, all zero and with empty bags.
+// A request of `rows` candidates, all zero and with empty bags. Of what the request axis holds there is one row.
 Result<CheckedRequest> WarmUpRequest(const Manifest& manifest, int64_t rows) {
   InferRequest request;
   for (const InputTensor& input : manifest.inputs) {
@@ -109,6 +109,24 @@ class Engine::Impl {
     threads.clear();
   }
 
+  // What waits for a request: itself, or its pieces if it is too large for one batch.
+  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done) const {
+    std::vector<QueuedRequest> pieces;
+    const Clock::time_point now = Clock::now();
+    if (request.rows <= options.max_batch_size) {
+      const int64_t rows = request.rows;
+      pieces.push_back({std::move(request), std::move(done), rows, now, nullptr, 0});
+      return pieces;
+    }
+    std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, options.max_batch_size);
+    const auto whole = std::make_shared<Assembly>(artifact->manifest(), cut.size());
+    for (CheckedRequest& piece : cut) {
+      const int64_t rows = piece.rows;
+      pieces.push_back({std::move(piece), done, rows, now, whole, pieces.size()});
+    }
+    return pieces;
+  }
+
   // One thread's share: it runs batches, one at a time, until the queue is closed and empty.
   class Instance {
    public:
@@ -126,8 +144,7 @@ class Engine::Impl {
 
     Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests) {
       return Caught("coalescing", [&]() -> Result<std::vector<Tensor>> {
-        const std::vector<Tensor> inputs = Coalesce(engine_.artifact->manifest(), requests, buffers_);
-        return engine_.executor->Run(*frame_, inputs);
+        return engine_.executor->Run(*frame_, Coalesce(engine_.artifact->manifest(), requests, buffers_));
       });
     }
 
@@ -148,19 +165,26 @@ class Engine::Impl {
         }
         return;
       }
-      int64_t first = 0;
+      Rows rows;
       for (QueuedRequest& request : batch) {
-        const int64_t rows = request.rows;
-        if (outputs.ok()) {
-          ++engine_.requests_ok;
-          engine_.samples += static_cast<uint64_t>(rows);
-          request.done(SplitRows(outputs.value(), first, rows));
-        } else {
-          ++engine_.requests_failed;
-          request.done(outputs.status());
-        }
-        first += rows;
+        rows.count = request.rows;
+        if (outputs.ok()) engine_.samples += static_cast<uint64_t>(rows.count);
+        Finish(request, outputs.ok() ? InferResult(Split(engine_.artifact->manifest(), outputs.value(), rows))
+                                     : InferResult(outputs.status()));
+        rows.first += rows.count;
+        ++rows.request;
       }
+    }
+
+    // The request's answer, or a piece of it.
+    void Finish(QueuedRequest& request, InferResult answer) {
+      if (request.whole != nullptr) {
+        std::optional<InferResult> whole = request.whole->Add(request.piece, std::move(answer));
+        if (!whole) return;
+        answer = *std::move(whole);
+      }
+      ++(answer.ok() ? engine_.requests_ok : engine_.requests_failed);
+      request.done(std::move(answer));
     }
 
     Impl& engine_;
@@ -216,8 +240,8 @@ EngineStats Engine::stats() const {
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
     RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
-    const int64_t rows = checked.rows;
-    return impl_->queue.Push({std::move(checked), std::move(done), rows, Clock::now()});
+    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done));
+    return impl_->queue.Push(pieces);
   };
   Status status = submit();
   if (!status.ok()) ++impl_->requests_rejected;

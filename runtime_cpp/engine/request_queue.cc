@@ -4,7 +4,7 @@
 
 namespace recpile {
 
-Status RequestQueue::Push(QueuedRequest&& request) {
+Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
@@ -12,9 +12,9 @@ Status RequestQueue::Push(QueuedRequest&& request) {
       return Status::Unavailable("the queue is full: " + std::to_string(max_size_) +
                                  " requests wait; send fewer at once");
     }
-    waiting_.push_back(std::move(request));
+    waiting_.insert(waiting_.end(), std::make_move_iterator(pieces.begin()), std::make_move_iterator(pieces.end()));
   }
-  changed_.notify_one();
+  changed_.notify_one();  // whom it wakes passes on what it leaves
   return {};
 }
 

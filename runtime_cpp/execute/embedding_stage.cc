@@ -3,48 +3,28 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <stdexcept>
+#include <string_view>
 
 namespace recpile {
 namespace {
 
-// FBGEMM's numbers: PlacementType, SparseType, PoolingMode.
+// FBGEMM's PlacementType.
 constexpr int32_t kHost = 3;
-constexpr uint8_t kFp32 = 0;
-constexpr uint8_t kFp16 = 1;
-constexpr uint8_t kInt8 = 2;
-constexpr int64_t kSum = 0;
-constexpr int64_t kMean = 1;
-// A bag longer than this is nonsense, and totals of such lengths cannot overflow.
-constexpr int64_t kMostIds = int64_t{1} << 31;
+// FBGEMM's SparseType numbers.
+enum SparseType : uint8_t { kFp32, kFp16, kInt8, kInt4, kInt2 };
+constexpr std::array<std::string_view, 5> kTypeNames = {"fp32", "fp16", "int8", "int4", "int2"};
+
+uint8_t TypeOf(const Table& table) {
+  return static_cast<uint8_t>(std::find(kTypeNames.begin(), kTypeNames.end(), table.dtype) - kTypeNames.begin());
+}
 
 template <typename T>
 at::Tensor Copied(const std::vector<T>& values) {
   return at::tensor(at::ArrayRef<T>(values), at::CppTypeToScalarType<T>::value);
-}
-
-// Running totals of `lengths`, starting with 0. Those of a request have been checked; those that a stage computed have
-// not.
-template <typename T>
-void Accumulate(const at::Tensor& lengths, std::vector<int64_t>& ends) {
-  const T* from = lengths.const_data_ptr<T>();
-  const auto count = static_cast<size_t>(lengths.numel());
-  ends.resize(count + 1);
-  ends[0] = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (from[i] < 0 || from[i] > kMostIds) throw std::out_of_range("its lengths hold " + std::to_string(from[i]));
-    ends[i + 1] = ends[i] + static_cast<int64_t>(from[i]);
-  }
-}
-
-void Accumulate(const at::Tensor& lengths, std::vector<int64_t>& ends) {
-  lengths.scalar_type() == at::kLong ? Accumulate<int64_t>(lengths, ends) : Accumulate<int32_t>(lengths, ends);
-}
-
-at::Tensor View(std::vector<int64_t>& values) {
-  return at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kLong);
 }
 
 }  // namespace
@@ -62,19 +42,12 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
   for (const LookupSource& source : spec.sources) {
     unchecked_ = unchecked_ || source.values >= inputs || source.lengths >= inputs || source.weights >= inputs;
   }
-  // Short-circuits: only a source that is an input has an entry in manifest.inputs.
-  straight_ = !unchecked_ && spec.sources.size() == 1 &&
-              manifest.inputs[static_cast<size_t>(spec.sources[0].lengths)].keys ==
-                  static_cast<int64_t>(spec.features.size()) &&
-              manifest.inputs[static_cast<size_t>(spec.sources[0].values)].spec.dtype == DType::kInt64;
-  for (size_t f = 0; f < spec.features.size(); ++f) {
-    const LookupFeature& feature = spec.features[f];
+  straight_ = IsStraight(manifest, spec);
+  for (const LookupFeature& feature : spec.features) {
     const Table& table = manifest.tables[static_cast<size_t>(feature.table)];
-    straight_ = straight_ && feature.row == static_cast<int64_t>(f);
     offsets.push_back(static_cast<int64_t>(artifact.table_offset(table)));
-    types.push_back(table.dtype == "int8" ? kInt8 : table.dtype == "fp16" ? kFp16 : kFp32);
-    int64_t& most = types.back() == kInt8 ? most_int8_ : types.back() == kFp16 ? most_fp16_ : most_fp32_;
-    most = std::max(most, table.dim);
+    types.push_back(TypeOf(table));
+    most_[types.back()] = std::max(most_[types.back()], table.dim);
     total_dim_ += table.dim;
     dim_offsets.push_back(static_cast<int32_t>(total_dim_));
   }
@@ -87,58 +60,13 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
   dim_offsets_ = Copied(dim_offsets);
 }
 
-EmbeddingStage::Bags EmbeddingStage::Gather(RunState& state) const {
-  // A stage may give a strided view; what comes from a request is contiguous already, and this costs nothing.
-  const auto value = [&](ValueId id) { return state.values[static_cast<size_t>(id)].contiguous(); };
-  const bool weighted = spec_.sources[0].weights >= 0;
-  if (straight_) {
-    const LookupSource& source = spec_.sources[0];
-    Accumulate(value(source.lengths), state.offsets);
-    return {value(source.values), View(state.offsets), weighted ? value(source.weights) : at::Tensor()};
-  }
-  state.source_ends.resize(spec_.sources.size());
-  for (size_t s = 0; s < spec_.sources.size(); ++s) Accumulate(value(spec_.sources[s].lengths), state.source_ends[s]);
-  state.offsets.assign(1, 0);
-  state.ids.clear();
-  state.weights.clear();
-  for (const LookupFeature& feature : spec_.features) {
-    const auto s = static_cast<size_t>(feature.source);
-    const LookupSource& source = spec_.sources[s];
-    const std::vector<int64_t>& ends = state.source_ends[s];
-    const auto batch = static_cast<size_t>(state.values[static_cast<size_t>(source.lengths)].sizes().back());
-    const size_t first = static_cast<size_t>(feature.row) * batch;
-    if (first + batch >= ends.size())
-      throw std::runtime_error("its lengths have no row " + std::to_string(feature.row));
-    const int64_t start = ends[first], end = ends[first + batch];
-    const int64_t shift = state.offsets.back() - start;
-    for (size_t b = 1; b <= batch; ++b) state.offsets.push_back(ends[first + b] + shift);
-    const at::Tensor values = value(source.values);
-    if (end > values.numel()) throw std::out_of_range("its lengths sum to more than its values");
-    if (values.scalar_type() == at::kLong) {
-      const auto* ids = values.const_data_ptr<int64_t>();
-      state.ids.insert(state.ids.end(), ids + start, ids + end);
-    } else {
-      const auto* ids = values.const_data_ptr<int32_t>();
-      state.ids.insert(state.ids.end(), ids + start, ids + end);
-    }
-    if (weighted) {
-      const at::Tensor weights = value(source.weights);
-      if (end > weights.numel()) throw std::out_of_range("its lengths sum to more than its weights");
-      const auto* all = weights.const_data_ptr<float>();
-      state.weights.insert(state.weights.end(), all + start, all + end);
-    }
-  }
-  return {View(state.ids), View(state.offsets),
-          weighted ? at::from_blob(state.weights.data(), {static_cast<int64_t>(state.weights.size())}, at::kFloat)
-                   : at::Tensor()};
-}
-
-void EmbeddingStage::CheckIds(const Bags& bags, int64_t batch) const {
+void EmbeddingStage::CheckIds(const Bags& bags) const {
   const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
   const auto* ids = bags.ids.const_data_ptr<int64_t>();
   for (size_t f = 0; f < spec_.features.size(); ++f) {
     const Table& table = artifact_.manifest().tables[static_cast<size_t>(spec_.features[f].table)];
-    for (int64_t i = offsets[static_cast<int64_t>(f) * batch]; i < offsets[static_cast<int64_t>(f + 1) * batch]; ++i) {
+    const auto first = static_cast<int64_t>(f) * bags.bags;
+    for (int64_t i = offsets[first]; i < offsets[first + bags.bags]; ++i) {
       if (ids[i] >= 0 && ids[i] < table.rows) continue;
       throw std::out_of_range("id " + std::to_string(ids[i]) + " is outside table '" + table.name +
                               "', which has ids 0 to " + std::to_string(table.rows - 1));
@@ -146,11 +74,7 @@ void EmbeddingStage::CheckIds(const Bags& bags, int64_t batch) const {
   }
 }
 
-void EmbeddingStage::Run(RunState& state) const {
-  const Bags bags = Gather(state);
-  const auto batch = (bags.offsets.numel() - 1) / static_cast<int64_t>(spec_.features.size());
-  // FBGEMM's own check infers a table's rows from where the next one begins, which alignment makes too many.
-  if (unchecked_) CheckIds(bags, batch);
+at::Tensor EmbeddingStage::LookUp(const Bags& bags) const {
   const auto absent = c10::IValue();
   torch::jit::Stack stack = {bytes_,
                              no_bytes_,
@@ -159,14 +83,14 @@ void EmbeddingStage::Run(RunState& state) const {
                              types_,
                              dim_offsets_,
                              total_dim_,
-                             /*max_int2_D=*/int64_t{0},
-                             /*max_int4_D=*/int64_t{0},
-                             most_int8_,
-                             most_fp16_,
-                             most_fp32_,
+                             most_[kInt2],
+                             most_[kInt4],
+                             most_[kInt8],
+                             most_[kFp16],
+                             most_[kFp32],
                              bags.ids,
                              bags.offsets,
-                             spec_.mean_pooling ? kMean : kSum,
+                             static_cast<int64_t>(spec_.pooling),
                              bags.weights.defined() ? c10::IValue(bags.weights) : absent,
                              /*output_dtype=*/int64_t{kFp32},
                              /*lxu_cache_weights=*/absent,
@@ -176,7 +100,31 @@ void EmbeddingStage::Run(RunState& state) const {
                              /*fp8_exponent_bits=*/int64_t{-1},
                              /*fp8_exponent_bias=*/int64_t{-1}};
   operator_.callBoxed(stack);
-  state.values[static_cast<size_t>(spec_.outputs[0])] = std::move(stack[0]).toTensor();
+  return std::move(stack[0]).toTensor();
+}
+
+at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state) const {
+  const at::Tensor& values = state.values[static_cast<size_t>(spec_.sources[0].values)];
+  const int64_t dim = rows.size(1);
+  at::Tensor all = at::zeros({values.numel(), dim}, at::kFloat);
+  const float* from = rows.const_data_ptr<float>();
+  const std::vector<int64_t>& ends = state.source_ends[0];
+  for (const LookupFeature& feature : spec_.features) {
+    const int64_t start = ends[static_cast<size_t>(feature.row * bags.bags)];
+    const int64_t size = ends[static_cast<size_t>((feature.row + 1) * bags.bags)] - start;
+    std::copy_n(from, size * dim, all.mutable_data_ptr<float>() + start * dim);
+    from += size * dim;
+  }
+  return all;
+}
+
+void EmbeddingStage::Run(RunState& state) const {
+  const Bags bags = straight_ ? GatherStraight(spec_, state) : Gather(spec_, state);
+  // FBGEMM's own check infers a table's rows from where the next one begins, which alignment makes too many.
+  if (unchecked_) CheckIds(bags);
+  at::Tensor rows = LookUp(bags);
+  if (spec_.pooling == Pooling::kNone && !straight_) rows = Unordered(rows, bags, state);
+  state.values[static_cast<size_t>(spec_.outputs[0])] = std::move(rows);
 }
 
 }  // namespace recpile

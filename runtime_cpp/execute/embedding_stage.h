@@ -3,7 +3,10 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <array>
+
 #include "artifact/artifact.h"
+#include "execute/gather_bags.h"
 #include "execute/stage.h"
 
 namespace recpile {
@@ -16,18 +19,14 @@ class EmbeddingStage final : public Stage {
   void Run(RunState& state) const override;
 
  private:
-  // Ids and offsets of all features, one behind the other, as FBGEMM takes them.
-  struct Bags {
-    at::Tensor ids;
-    at::Tensor offsets;
-    at::Tensor weights;  // undefined if unweighted
-  };
-  Bags Gather(RunState& state) const;
-  void CheckIds(const Bags& bags, int64_t batch) const;
+  void CheckIds(const Bags& bags) const;
+  at::Tensor LookUp(const Bags& bags) const;
+  // [ids in the features' order, dim] -> [ids in the source's order, dim], zero where no feature looks.
+  at::Tensor Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state) const;
 
   const StageSpec& spec_;
   const Artifact& artifact_;
-  // Every row of the one source, in order: ids go to FBGEMM as they are.
+  // Ids go to FBGEMM as they are.
   bool straight_ = false;
   // Some ids, lengths or weights come from a stage in front of this one, so no request check has seen them.
   bool unchecked_ = false;
@@ -40,9 +39,8 @@ class EmbeddingStage final : public Stage {
   at::Tensor types_;
   at::Tensor dim_offsets_;
   int64_t total_dim_ = 0;
-  int64_t most_int8_ = 0;
-  int64_t most_fp16_ = 0;
-  int64_t most_fp32_ = 0;
+  // The longest row of each of FBGEMM's SparseTypes.
+  std::array<int64_t, 5> most_ = {};
 };
 
 }  // namespace recpile

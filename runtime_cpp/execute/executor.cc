@@ -90,7 +90,7 @@ class Executor::Impl {
     return {};
   }
 
-  Result<std::vector<Tensor>> Run(RunState& state, std::span<const Tensor> inputs) const {
+  Result<std::vector<Tensor>> Run(RunState& state, const Batch& batch) const {
     const c10::InferenceMode no_gradients;
     const Manifest& manifest = artifact->manifest();
     // Drops the values however this ends: inputs are borrowed, and nothing of a batch may outlive it here.
@@ -99,22 +99,23 @@ class Executor::Impl {
       ~Cleared() { state.values.clear(); }
     } cleared{state};
     state.values.resize(static_cast<size_t>(manifest.values));
-    for (size_t i = 0; i < inputs.size(); ++i) state.values[i] = View(inputs[i]);
+    std::vector<at::Tensor> borrowed;
+    for (size_t i = 0; i < batch.inputs.size(); ++i) {
+      const bool own = i == manifest.inputs.size();
+      borrowed.push_back(View(batch.inputs[i]));
+      state.values[own ? static_cast<size_t>(manifest.candidate_to_request) : i] = borrowed.back();
+    }
 
     for (size_t i = 0; i < stages.size(); ++i) {
       RECPILE_RETURN_IF_ERROR(Guarded("stage '" + manifest.stages[i].name + "'", [&] { stages[i]->Run(state); }));
     }
 
-    int64_t rows = 0;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const InputRole role = manifest.inputs[i].role;
-      if (role == InputRole::kDense) rows = inputs[i].shape.front();
-      if (role == InputRole::kLengths) rows = inputs[i].shape.back();
-    }
     std::vector<Tensor> outputs;
     outputs.reserve(manifest.outputs.size());
     for (const OutputSpec& output : manifest.outputs) {
-      RECPILE_ASSIGN_OR_RETURN(Tensor tensor, Output(output, state, rows));
+      const int64_t rows = output.axis == Axis::kRequest ? batch.requests : batch.candidates;
+      RECPILE_ASSIGN_OR_RETURN(Tensor tensor,
+                               Output(output, state.values[static_cast<size_t>(output.value)], borrowed, rows));
       outputs.push_back(std::move(tensor));
     }
     return outputs;
@@ -122,18 +123,19 @@ class Executor::Impl {
 
  private:
   // Checked, because the shared object decides what comes out, and its rows are cut by what the manifest says.
-  Result<Tensor> Output(const OutputSpec& output, const RunState& state, int64_t rows) const {
-    at::Tensor value = state.values[static_cast<size_t>(output.value)].contiguous();
+  static Result<Tensor> Output(const OutputSpec& output, const at::Tensor& computed,
+                               const std::vector<at::Tensor>& borrowed, int64_t rows) {
+    at::Tensor value = computed.contiguous();
     // A value that is an input, or a view of one, is about to be overwritten by the next batch.
-    const size_t inputs = artifact->manifest().inputs.size();
-    const bool borrowed = std::any_of(state.values.begin(), state.values.begin() + static_cast<ptrdiff_t>(inputs),
-                                      [&](const at::Tensor& input) { return input.is_alias_of(value); });
-    if (borrowed) value = value.clone();
+    const bool alias = std::any_of(borrowed.begin(), borrowed.end(),
+                                   [&](const at::Tensor& input) { return input.is_alias_of(value); });
+    if (alias) value = value.clone();
     const bool fits = value.dim() == static_cast<int64_t>(output.spec.shape.size()) && value.size(0) == rows &&
                       value.scalar_type() == ToTorch(output.spec.dtype);
     if (!fits) {
       return Status::Internal("output '" + output.spec.name + "' came out as " + c10::toString(value.scalar_type()) +
-                              ShapeToString(value.sizes().vec()) + " for " + std::to_string(rows) + " candidates");
+                              ShapeToString(value.sizes().vec()) + " for " + std::to_string(rows) +
+                              (output.axis == Axis::kRequest ? " requests" : " candidates"));
     }
     Tensor tensor{output.spec.name, output.spec.dtype, value.sizes().vec(), {}, nullptr};
     auto keep = std::make_shared<at::Tensor>(std::move(value));
@@ -158,9 +160,9 @@ Executor::FramePtr Executor::NewFrame() const { return FramePtr(new Frame); }
 
 void Executor::InitThread() { at::set_num_threads(1); }
 
-Result<std::vector<Tensor>> Executor::Run(Frame& frame, std::span<const Tensor> inputs) const {
+Result<std::vector<Tensor>> Executor::Run(Frame& frame, const Batch& batch) const {
   Result<std::vector<Tensor>> outputs = Status::Internal("not run");
-  const Status guarded = Guarded("running the model", [&] { outputs = impl_->Run(frame.state, inputs); });
+  const Status guarded = Guarded("running the model", [&] { outputs = impl_->Run(frame.state, batch); });
   if (!guarded.ok()) return guarded;
   return outputs;
 }

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "artifact/artifact.h"
+#include "coalesce/coalescer.h"
 #include "recpile/status.h"
 #include "recpile/tensor.h"
 
@@ -37,9 +37,9 @@ class Executor {
   // Once on every thread that calls Run: each run keeps to its own thread, so that instances do not share cores.
   static void InitThread();
 
-  // `inputs` in the manifest's order, checked; they must stay alive during the call. The outputs own their memory.
-  // Internal, naming the stage, if one fails.
-  Result<std::vector<Tensor>> Run(Frame& frame, std::span<const Tensor> inputs) const;
+  // `batch` holds checked requests and must stay alive during the call. The outputs own their memory. Internal, naming
+  // the stage, if one fails.
+  Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const;
 
  private:
   class Impl;

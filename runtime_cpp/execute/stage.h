@@ -11,6 +11,7 @@ namespace recpile {
 // What one run changes: the values so far, and room that stages keep from run to run.
 struct RunState {
   std::vector<at::Tensor> values;  // by ValueId
+  // Of gather_bags.h.
   std::vector<int64_t> offsets;
   std::vector<int64_t> ids;
   std::vector<float> weights;

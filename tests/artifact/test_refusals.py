@@ -90,9 +90,9 @@ def test_an_altered_manifest(load, tiny, tmp_path):
 
 def test_a_later_format_version(load, tiny, tmp_path):
     def edit(manifest, entries):
-        manifest["format_version"] = 2
+        manifest["format_version"] = 3
 
-    refused(load, rewrite(tiny, tmp_path / "x.pt2", edit), "version 2.* reads 'recpile' version 1")
+    refused(load, rewrite(tiny, tmp_path / "x.pt2", edit), "version 3.* reads 'recpile' version 2")
 
 
 @pytest.mark.parametrize("library", ["torch", "fbgemm"])

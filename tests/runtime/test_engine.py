@@ -87,11 +87,17 @@ def test_coalesced_requests_get_the_answers_that_they_get_alone(export, model):
     engine.stop()
 
 
-def test_a_request_larger_than_the_largest_batch_is_answered_whole(export):
-    path = export("tiny_dlrm").path
+@pytest.mark.parametrize("model", ["tiny_dlrm", "two_sources"])
+def test_a_request_larger_than_the_largest_batch_is_cut_and_answered_whole(export, model):
+    path = export(model).path
     runtime, engine = DebugRuntime(path), Engine(str(path), max_batch_size=8)
     flat = random_inputs(runtime.manifest, 100)
-    np.testing.assert_array_equal(engine.infer(as_numpy(flat))["score"], runtime.run(flat)["score"].numpy())
+    answer = engine.infer(as_numpy(flat))
+    for name, wanted in runtime.run(flat).items():
+        assert answer[name].shape == wanted.shape
+        np.testing.assert_allclose(answer[name], wanted.numpy(), atol=2e-6, rtol=0)
+    stats = engine.stats()
+    assert (stats["requests_ok"], stats["batches"], stats["samples"]) == (1, 13, 100)
     engine.stop()
 
 
@@ -137,9 +143,11 @@ class ShiftedIds(zoo.HashedIds):
         return torch.sigmoid(self.out(torch.cat([self.bags(shifted).values(), price.unsqueeze(1)], dim=1))).squeeze(1)
 
 
-def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(tmp_path):
+@pytest.fixture(scope="module")
+def shifted(tmp_path_factory):
+    """An artifact of ShiftedIds, and four rows that it takes."""
     _, schema = zoo.hashed_ids()
-    model, path = ShiftedIds().eval(), tmp_path / "shifted.pt2"
+    model, path = ShiftedIds().eval(), tmp_path_factory.mktemp("shifted") / "shifted.pt2"
     with pytest.raises(ParityError, match="could not be checked on random inputs"):
         compile_model(model, schema, path, CompileOptions("shifted"))
 
@@ -150,6 +158,11 @@ def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(tmp_path
     }
     data = EvalData("four rows", rows, np.array([0, 1, 1, 0]))
     compile_model(model, schema, path, CompileOptions("shifted", eval_data=data))
+    return path, rows
+
+
+def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(shifted):
+    path, rows = shifted
     engine = Engine(str(path), instances=1)
     # Sent together, they coalesce; the bad one must not take the others with it.
     bad = {**rows, "ids.values": np.array([1, 0, 31, 5])}
@@ -159,6 +172,18 @@ def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(tmp_path
             assert "id -1 is outside table 'h', which has ids 0 to 30" in str(future.exception())
         else:
             np.testing.assert_allclose(future.result()["score"], futures[0].result()["score"], atol=1e-6)
+    engine.stop()
+
+
+def test_a_piece_that_fails_fails_the_whole_request_once(shifted):
+    path, rows = shifted
+    engine = Engine(str(path), instances=2, max_batch_size=1)
+    bad = {**rows, "ids.values": np.array([1, 2, 31, 0])}
+    with pytest.raises(RuntimeError, match="id -1 is outside table 'h'"):
+        engine.infer(bad)
+    assert engine.infer(rows)["score"].shape == (4,)
+    stats = engine.stats()
+    assert (stats["requests_ok"], stats["requests_failed"]) == (1, 1)
     engine.stop()
 
 

@@ -20,7 +20,8 @@ namespace recpile {
 struct EngineOptions {
   // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
   int instances = 0;
-  // Candidates (rows) in one batch. A request that has more runs as a batch of its own.
+  // Candidates (rows) in one batch. A request that has more is cut over several runs, side by side where instances are
+  // idle, and answered as a whole.
   int64_t max_batch_size = 1024;
   // How long a request may wait for company while an instance is idle. 0: an idle instance never waits.
   int64_t max_queue_delay_microseconds = 0;
@@ -37,7 +38,7 @@ struct EngineOptions {
 
 struct TableInfo {
   std::string name;
-  std::string dtype;  // "fp32", "fp16", "int8"
+  std::string dtype;  // "fp32", "fp16", "int8", "int4", "int2"
   int64_t rows = 0;
   int64_t dim = 0;
   int64_t bytes = 0;

@@ -19,7 +19,8 @@ size_t DTypeBytes(DType dtype);
 std::string_view DTypeName(DType dtype);
 std::optional<DType> DTypeFromName(std::string_view name);
 
-// One dimension an entry; in a TensorSpec, -1 is a size that varies from request to request.
+// One dimension an entry; in a TensorSpec, -1 is a size that varies from request to request. What a request has one row
+// of (its user, its context) has size 1 there.
 using Shape = std::vector<int64_t>;
 std::string ShapeToString(const Shape& shape);  // "[2, 13]"
 

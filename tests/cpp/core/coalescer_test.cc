@@ -31,7 +31,7 @@ CheckedRequest Checked(std::span<const Candidate> candidates) {
 std::vector<Tensor> Joined(const std::vector<CheckedRequest>& requests, BatchBuffers& buffers) {
   std::vector<const CheckedRequest*> pointers;
   for (const CheckedRequest& request : requests) pointers.push_back(&request);
-  return Coalesce(ToyModel(), pointers, buffers);
+  return Coalesce(ToyModel(), pointers, buffers).inputs;
 }
 
 // One candidate: color {1, 2}, no size, history {50}.
@@ -130,10 +130,17 @@ TEST(BatchBuffers, SlotsAreAlignedAndDoNotMoveEachOther) {
   EXPECT_NE(buffers.Get(0, 0), nullptr);
 }
 
-TEST(SplitRows, GivesTheRowsAskedForAndSharesTheirMemory) {
+// A model with `count` outputs, which have a row a candidate.
+Manifest Outputs(size_t count) {
+  Manifest model;
+  model.outputs.resize(count);
+  return model;
+}
+
+TEST(Split, GivesTheRowsAskedForAndSharesTheirMemory) {
   const std::vector<Tensor> outputs = {Of<float>("score", {4}, {0, 1, 2, 3}),
                                        Of<int64_t>("top", {4, 2}, {0, 1, 10, 11, 20, 21, 30, 31})};
-  const auto middle = SplitRows(outputs, 1, 2);
+  const auto middle = Split(Outputs(2), outputs, {.first = 1, .count = 2});
   EXPECT_EQ(Values<float>(middle[0]), (Floats{1, 2}));
   EXPECT_EQ(middle[0].shape, Shape{2});
   EXPECT_EQ(Values<int64_t>(middle[1]), (Ids{10, 11, 20, 21}));
@@ -141,12 +148,12 @@ TEST(SplitRows, GivesTheRowsAskedForAndSharesTheirMemory) {
   EXPECT_EQ(middle[1].name, "top");
   EXPECT_EQ(middle[0].data.data(), outputs[0].data.data() + 4);
   EXPECT_EQ(middle[0].owner, outputs[0].owner);
-  EXPECT_EQ(Values<float>(SplitRows(outputs, 0, 4)[0]), (Floats{0, 1, 2, 3}));
-  EXPECT_EQ(Values<int64_t>(SplitRows(outputs, 3, 1)[1]), (Ids{30, 31}));
+  EXPECT_EQ(Values<float>(Split(Outputs(2), outputs, {.first = 0, .count = 4})[0]), (Floats{0, 1, 2, 3}));
+  EXPECT_EQ(Values<int64_t>(Split(Outputs(2), outputs, {.first = 3, .count = 1})[1]), (Ids{30, 31}));
 }
 
-TEST(SplitRows, RowsWithoutColumnsAreEmpty) {
-  const auto last = SplitRows({Of<float>("none", {3, 0}, {})}, 2, 1);
+TEST(Split, RowsWithoutColumnsAreEmpty) {
+  const auto last = Split(Outputs(1), {Of<float>("none", {3, 0}, {})}, {.first = 2, .count = 1});
   EXPECT_EQ(last[0].shape, (Shape{1, 0}));
   EXPECT_TRUE(last[0].data.empty());
 }
@@ -180,7 +187,8 @@ TEST(Coalesce, BatchIsWhatOneClientWithAllCandidatesWouldSendAndSplittingIsItsIn
     }
     int64_t first = 0;
     for (const CheckedRequest& request : requests) {
-      const auto rows = SplitRows({batch[kDense], batch[kHistoryLengths]}, first, request.rows);
+      const auto rows =
+          Split(Outputs(2), {batch[kDense], batch[kHistoryLengths]}, {.first = first, .count = request.rows});
       ASSERT_TRUE(std::ranges::equal(rows[0].data, request.inputs[kDense].tensor.data));
       ASSERT_TRUE(std::ranges::equal(rows[1].data, request.inputs[kHistoryLengths].tensor.data));
       ASSERT_EQ(rows[0].shape, request.inputs[kDense].tensor.shape);

@@ -34,7 +34,7 @@ TEST(ManifestGraph, LookupsAreRead) {
   const StageSpec& bags = toy.stages[0];
   EXPECT_EQ(bags.name, "bags");
   EXPECT_EQ(bags.kind, StageKind::kEmbedding);
-  EXPECT_FALSE(bags.mean_pooling);
+  EXPECT_EQ(bags.pooling, Pooling::kSum);
   ASSERT_EQ(bags.sources.size(), 1u);
   EXPECT_EQ(bags.sources[0].values, 1);
   EXPECT_EQ(bags.sources[0].lengths, 2);
@@ -44,7 +44,7 @@ TEST(ManifestGraph, LookupsAreRead) {
   EXPECT_EQ(bags.features[1].row, 1);
   EXPECT_EQ(bags.features[1].table, 1);
   const StageSpec& recent = toy.stages[1];
-  EXPECT_TRUE(recent.mean_pooling);
+  EXPECT_EQ(recent.pooling, Pooling::kMean);
   EXPECT_EQ(recent.sources[0].weights, -1);
   EXPECT_EQ(toy.stages[2].kind, StageKind::kCompiled);
 }
@@ -131,12 +131,12 @@ TEST(ManifestGraph, UnknownPoolingIsRefused) {
   EXPECT_EQ(Refusal(R"("pooling": "mean")", R"("pooling": "max")"), "stage 'recent' has unknown pooling 'max'");
 }
 
-TEST(ManifestGraph, OutputWithoutCandidatesAxisIsRefused) {
+TEST(ManifestGraph, OutputWithoutABatchAxisInFrontIsRefused) {
   const std::string_view shape = R"("value": "dense/score", "dtype": "fp32", "shape": ["candidate"])";
   EXPECT_EQ(Refusal(shape, R"("value": "dense/score", "dtype": "fp32", "shape": [])"),
-            "output 'score' has no candidates axis");
+            "output 'score' must have candidates or requests on its first axis");
   EXPECT_EQ(Refusal(shape, R"("value": "dense/score", "dtype": "fp32", "shape": [1, "candidate"])"),
-            "output 'score' has no candidates axis");
+            "output 'score' must have candidates or requests on its first axis");
 }
 
 TEST(ManifestGraph, OutputThatNothingGivesIsRefused) {
@@ -146,7 +146,7 @@ TEST(ManifestGraph, OutputThatNothingGivesIsRefused) {
 
 TEST(ManifestGraph, ModelWithoutInputsOrOutputsIsRefused) {
   const auto refusal = [](std::string_view text) { return ParseManifest(text).status().message(); };
-  const std::string head = R"({"format": "recpile", "format_version": 1, "model": {"name": "m", "version": "1"},
+  const std::string head = R"({"format": "recpile", "format_version": 2, "model": {"name": "m", "version": "1"},
     "requires": {"torch": "", "fbgemm": "", "arch": "", "cpu_features": []}, "tables": [], "stages": [], "files": {},)";
   EXPECT_EQ(refusal(head + R"("inputs": [], "outputs": []})"), "the manifest is malformed: there are no inputs");
   EXPECT_EQ(refusal(head + R"("outputs": [], "inputs": [{"name": "x", "kind": "dense",

@@ -41,6 +41,15 @@ TEST(ManifestSafety, ALookupReadsValuesAndLengthsOfOneInput) {
                    "stage 'bags' reads an input as what it is not"));
 }
 
+TEST(ManifestSafety, ALookupReadsTheWeightsOfItsOwnIds) {
+  std::string text = Replaced(kToyManifest, R"({"name": "history.lengths", "dtype": "int32", "shape": ["candidate"]})",
+                              R"({"name": "history.lengths", "dtype": "int32", "shape": ["candidate"]},
+                                 {"name": "history.weights", "dtype": "fp32", "shape": ["history.nnz"]})");
+  text = Replaced(text, R"("weights": "sparse.weights"})", R"("weights": "history.weights"})");
+  EXPECT_TRUE(Says(ParseManifest(text).status().message(),
+                   "stage 'bags' joins the values and the weights of different inputs"));
+}
+
 TEST(ManifestSafety, ALookupsRowsAreNotTooLong) {
   EXPECT_TRUE(Says(Refusal(R"("rows": 100, "dim": 8, "dtype": "int8", "row_bytes": 12)",
                            R"("rows": 100, "dim": 268435457, "dtype": "int8", "row_bytes": 268435461)"),
@@ -52,7 +61,7 @@ TEST(ManifestSafety, NestingWithoutEndIsRefusedNotFollowed) {
   EXPECT_FALSE(ParseManifest(deep).ok());
   const std::string closed = deep + std::string(200'000, ']');
   EXPECT_FALSE(ParseManifest(closed).ok());
-  EXPECT_TRUE(Says(Refusal(R"("format_version": 1)", R"("format_version": )" + closed), "version (none)"));
+  EXPECT_TRUE(Says(Refusal(R"("format_version": 2)", R"("format_version": )" + closed), "version (none)"));
 }
 
 }  // namespace

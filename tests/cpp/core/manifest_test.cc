@@ -79,10 +79,10 @@ TEST(Manifest, OtherFormatOrVersionIsUnsupportedAndNamed) {
     EXPECT_EQ(parsed.status().code(), StatusCode::kUnsupported);
     return parsed.status().message();
   };
-  EXPECT_EQ(refusal(R"("format_version": 1)", R"("format_version": 2)"),
-            "the artifact has format 'recpile' version 2; this runtime reads 'recpile' version 1: export it again");
-  EXPECT_NE(refusal(R"("format_version": 1)", R"("format_version": "1")").find("version \"1\""), std::string::npos);
-  EXPECT_NE(refusal(R"("format_version": 1,)", "").find("version (none)"), std::string::npos);
+  EXPECT_EQ(refusal(R"("format_version": 2)", R"("format_version": 3)"),
+            "the artifact has format 'recpile' version 3; this runtime reads 'recpile' version 2: export it again");
+  EXPECT_NE(refusal(R"("format_version": 2)", R"("format_version": "1")").find("version \"1\""), std::string::npos);
+  EXPECT_NE(refusal(R"("format_version": 2,)", "").find("version (none)"), std::string::npos);
   EXPECT_NE(refusal(R"("format": "recpile")", R"("format": "onnx")").find("format 'onnx'"), std::string::npos);
 }
 
@@ -140,9 +140,9 @@ TEST(Manifest, JaggedTensorsHaveTheirTypes) {
 
 TEST(Manifest, InputsHaveTheirShapes) {
   EXPECT_EQ(Refusal(R"("shape": ["candidate", 2])", R"("shape": [2, 2])"),
-            "input 'dense' must have candidates on its first axis");
+            "input 'dense' must have candidates or requests on its first axis");
   EXPECT_EQ(Refusal(R"("shape": ["candidate", 2])", R"("shape": [])"),
-            "input 'dense' must have candidates on its first axis");
+            "input 'dense' must have candidates or requests on its first axis");
   EXPECT_EQ(Refusal(R"("shape": [2, "candidate"])", R"("shape": [3, "candidate"])"),
             "input 'sparse.lengths' has a wrong shape");
   EXPECT_EQ(Refusal(R"("int32", "shape": ["candidate"])", R"("int32", "shape": [1, "candidate"])"),

@@ -42,6 +42,19 @@ TEST(RequestQueue, IsFirstInFirstOut) {
   EXPECT_EQ(queue.size(), 0u);
 }
 
+TEST(RequestQueue, PiecesOfOneRequestAreTakenTogetherOrNotAtAll) {
+  RequestQueue queue({1, std::chrono::microseconds(0)}, 2);
+  ASSERT_TRUE(queue.Push(Numbered(0)).ok());
+  std::vector<QueuedRequest> pieces;
+  for (int64_t i = 1; i < 4; ++i) pieces.push_back(Numbered(i));
+  ASSERT_TRUE(queue.Push(pieces).ok());  // they need room for one
+  std::vector<QueuedRequest> more;
+  more.push_back(Numbered(9));
+  EXPECT_EQ(queue.Push(more).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(more[0].checked.rows, 9);
+  for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(Numbers(queue.PopBatch()), Order{i});
+}
+
 TEST(RequestQueue, FullQueueRefusesAndLeavesTheRequestUntouched) {
   RequestQueue queue({8, std::chrono::microseconds(0)}, 2);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());

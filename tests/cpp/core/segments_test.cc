@@ -40,7 +40,14 @@ CheckedRequest Accepted(InferRequest request) {
 
 std::vector<std::vector<size_t>> Ends(const CheckedRequest& checked) {
   std::vector<std::vector<size_t>> ends;
-  for (const SegmentedInput& input : checked.inputs) ends.push_back(input.ends);
+  for (const SegmentedInput& input : checked.inputs) {
+    size_t begin = 0;
+    ends.emplace_back();
+    for (const Segment& segment : input.segments) {
+      EXPECT_EQ(segment.begin, begin);  // they lie one behind the other
+      ends.back().push_back(begin = segment.end);
+    }
+  }
   return ends;
 }
 

@@ -18,7 +18,7 @@ namespace recpile::testing {
 // for what the runtime does not read.
 inline constexpr std::string_view kToyManifest = R"({
  "format": "recpile",
- "format_version": 1,
+ "format_version": 2,
  "producer": {"recpile": "0.1"},
  "requires": {"torch": "2.13", "fbgemm": "1.8", "arch": "x86_64", "cpu_features": ["avx2", "fma"]},
  "model": {"name": "toy", "version": "7"},
