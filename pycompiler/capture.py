@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
+from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor, KeyedTensor
 
+from recpile.pycompiler.decisions import watch_decisions
+from recpile.pycompiler.effects import refuse_effects, refuse_max_norm
+from recpile.pycompiler.export_errors import export_message, quiet_export
 from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged
 from recpile.pycompiler.program import Program, Table
 from recpile.pycompiler.request_axis import repeat_bags
@@ -25,7 +28,9 @@ from recpile.pycompiler.schema import (
     Jagged,
     SchemaError,
 )
+from recpile.pycompiler.source_lines import whole_stack_traces
 from recpile.pycompiler.swap import CaptureError, swap_embedding_modules
+from recpile.pycompiler.weight_names import rename_keywords
 
 
 def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
@@ -34,11 +39,13 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     CaptureError names what torch.export could not take, or a batch size that got baked in.
     """
     check_forward(model, schema)
+    refuse_max_norm(model)
     # A copy of the modules that shares their weights: swapping must not change the caller's model; tables are large.
     weights = {id(one): one for one in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, memo=weights).eval()
     tables = swap_embedding_modules(model)
     graph = export_flat(FlatModel(model, schema), schema)
+    refuse_effects(graph)
     return Program(name, graph, schema, tables=_used_tables(graph, tables))
 
 
@@ -102,12 +109,23 @@ def named_outputs(got: Any, names: Sequence[str]) -> tuple[Tensor, ...]:
     """What a model returned (a tensor, a tuple or list, or a dict) -> its tensors in the order of `names`."""
     if isinstance(got, Mapping):
         if set(got) != set(names):
-            raise SchemaError(f"the model returns outputs {sorted(got)}; the schema names {list(names)}")
-        return tuple(got[name] for name in names)
-    outputs = (got,) if isinstance(got, Tensor) else tuple(got)
-    if len(outputs) != len(names):
-        raise SchemaError(f"the model returns {len(outputs)} outputs; the schema names {len(names)}: {list(names)}")
-    return outputs
+            raise SchemaError(f"the model returns outputs {sorted(map(str, got))}; the schema names {list(names)}")
+        got = [got[name] for name in names]
+    elif isinstance(got, Tensor):
+        got = [got]
+    elif not isinstance(got, (tuple, list)):
+        raise SchemaError(f"the model returns {_described(got)}; return a tensor, a tuple of tensors or a dict of them")
+    if len(got) != len(names):
+        raise SchemaError(f"the model returns {len(got)} outputs; the schema names {len(names)}: {list(names)}")
+    for name, value in zip(names, got, strict=True):
+        if not isinstance(value, Tensor):
+            raise SchemaError(f"the model returns {_described(value)} for output '{name}'; every output is a tensor")
+    return tuple(got)
+
+
+def _described(got: Any) -> str:
+    tensors = {KeyedTensor: ".values()", KeyedJaggedTensor: ".values()", JaggedTensor: ".values()"}.get(type(got))
+    return f"a {type(got).__name__}" + (f" (its tensor is {tensors})" if tensors else "")
 
 
 def example_inputs(schema: InputSchema) -> dict[str, Tensor]:
@@ -140,20 +158,18 @@ def export_flat(module: nn.Module, schema: InputSchema) -> ExportedProgram:
 
 def export_graph(module: nn.Module, args: tuple, dynamic_shapes: tuple) -> ExportedProgram:
     """torch.export with our errors. `dynamic_shapes` as torch.export takes it."""
-    try:
-        with torch.no_grad():
-            exported = torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
-            # Functional, and without the sub-graphs of autocast and the like: passes follow values from node to node,
-            # and would not see that x[:, 0] = y changes x.
-            return exported.run_decompositions({})
-    except (CaptureError, SchemaError):
-        raise
-    except Exception as error:
-        raise CaptureError(
-            f"torch.export could not capture the model: {str(error).strip()}\n"
-            "Python control flow on tensor values, and sizes fixed in the code (such as a batch size in a reshape), "
-            "are the usual reasons: use torch.where, and -1 for the batch."
-        ) from error
+    with watch_decisions() as decisions:
+        try:
+            with torch.no_grad(), quiet_export(), whole_stack_traces():
+                exported = torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
+                rename_keywords(exported)
+                # Functional, and without the sub-graphs of autocast and the like: passes follow values from node to
+                # node, and would not see that x[:, 0] = y changes x.
+                return exported.run_decompositions({})
+        except (CaptureError, SchemaError):
+            raise
+        except Exception as error:
+            raise CaptureError(export_message(error, decisions)) from error
 
 
 def check_forward(model: nn.Module, schema: InputSchema) -> None:

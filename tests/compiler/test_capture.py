@@ -118,7 +118,7 @@ def test_the_order_of_the_schema_is_not_the_order_of_forward() -> None:
 
 
 def test_a_batch_size_fixed_in_the_models_code_is_refused() -> None:
-    hint = "sizes fixed in the code .such as a batch size in a reshape.*use torch.where, and -1 for the batch"
+    hint = "sizes fixed in the code .such as a batch size in a reshape.*write -1 for the batch"
     refused(CaptureError, f"(?s)could not capture the model.*{hint}", Computes(lambda self, x: x.reshape(32, 3)), X)
     # The size that is traced with, too: it must not be baked in.
     traced = example_inputs(InputSchema([X]))["x"].shape[0]
