@@ -26,8 +26,11 @@ class Pass(ABC):
     """Program -> Program: one class in one file, its docstring showing before -> after.
 
     A pass never edits the program it is given; running it on its own result changes nothing. What it did, and each
-    match that it declined with the reason, goes into the program's log.
+    match that it declined with the reason, goes into the program's log. A pass that changes answers on purpose says
+    `exact = False`; every other one is checked against the program before it (pycompiler/exactness.py).
     """
+
+    exact: bool = True
 
     @property
     def name(self) -> str:
@@ -43,20 +46,32 @@ class Pass(ABC):
         return Note(self.name, False, subject, reason)
 
 
-def run_passes(program: Program, passes: Sequence[Pass], before: Callable[[Pass], None] = lambda _: None) -> Program:
-    """Runs `passes` in order. PassError names the pass that failed and those that ran before it."""
+def run_passes(
+    program: Program,
+    passes: Sequence[Pass],
+    before: Callable[[Pass], None] = lambda _: None,
+    after: Callable[[Pass, Program], None] = lambda _, __: None,
+) -> Program:
+    """Runs `passes` in order. PassError names the pass that failed and those that ran before it.
+
+    `before` hears of each pass as it begins, `after` gets the verified program that it made.
+    """
     done: list[str] = []
     verify(program)
     for one in passes:
         before(one)
-        after = ", ".join(done) or "no other pass"
+        earlier = ", ".join(done) or "no other pass"
         try:
-            program = one.run(program).program
+            result = one.run(program)
+            if not isinstance(result, PassResult):
+                raise TypeError(f"run() returned {type(result).__name__}; return PassResult(program, changed)")
+            program = result.program
         except Exception as error:
-            raise PassError(f"pass {one.name} failed (after {after}): {error}") from error
+            raise PassError(f"pass {one.name} failed (after {earlier}): {error}") from error
         try:
             verify(program)
         except ValueError as error:
-            raise PassError(f"pass {one.name} broke the program (after {after}): {error}") from error
+            raise PassError(f"pass {one.name} broke the program (after {earlier}): {error}") from error
         done.append(one.name)
+        after(one, program)
     return program

@@ -36,6 +36,7 @@ class CastDense(Pass):
         if dtype not in DENSE_DTYPES:
             raise ValueError(f"dense dtype: got '{dtype}'; use one of {', '.join(DENSE_DTYPES)}")
         self.dtype = dtype
+        self.exact = dtype == "fp32"
 
     def run(self, program: Program) -> PassResult:
         if self.dtype == "fp32":

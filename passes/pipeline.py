@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recpile.passes.base import Pass
 from recpile.passes.batch_tables import BatchTables
 from recpile.passes.cast_dense import CastDense
@@ -11,7 +13,8 @@ from recpile.passes.remove_identities import RemoveIdentities
 from recpile.passes.split_stages import SplitStages
 
 
-def passes(tables: TablePrecision, dense_dtype: str) -> list[Pass]:
+def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ()) -> list[Pass]:
+    """All passes; `extra` are the user's own (docs/custom_pass.md)."""
     return [
         # First: a lookup must be seen to read the model's inputs, not views of them.
         RemoveIdentities(),
@@ -19,6 +22,8 @@ def passes(tables: TablePrecision, dense_dtype: str) -> list[Pass]:
         FindLookups(),
         # While the graph is whole: lookups from anywhere in it may meet.
         BatchTables(),
+        # The user's own: the graph is whole and still fp32, its lookups are batched.
+        *extra,
         # After batching: tables of different types share a call once they are packed, so types never split a group.
         QuantizeTables(tables),
         # Every lookup is packed now, and becomes a stage.

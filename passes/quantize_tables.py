@@ -61,6 +61,7 @@ class QuantizeTables(Pass):
 
     def __init__(self, precision: TablePrecision = TablePrecision()) -> None:
         self.precision = precision
+        self.exact = {precision.default, *(dtype for _, dtype in precision.rules)} == {"fp32"}
 
     def run(self, program: Program) -> PassResult:
         names = [table.name for table in program.tables.values()]

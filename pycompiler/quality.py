@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +139,18 @@ def _of_one_request(schema: InputSchema, flat: Mapping[str, Tensor]) -> Tensor:
     return torch.zeros(flat[spec.name].shape[spec.shape.index(CANDIDATE)], dtype=torch.int64)
 
 
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode for a while; then every module is in the mode that it was in."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
 def run_stages(program: Program, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """The program's stages through PyTorch's own operators: what the artifact computes, before it is lowered."""
     weights = {**program.graph.state_dict, **program.graph.constants}
@@ -184,9 +197,10 @@ def measure_quality(model: nn.Module, program: Program, data: EvalData) -> dict:
     }
 
 
-def _check_batches(
+def check_batches(
     manifest: dict, schema: InputSchema, data: EvalData | None, whole: bool
 ) -> Iterator[dict[str, Tensor]]:
+    """Flat inputs to compare on, small batches to large: rows of `data` or else random ones, and random without ids."""
     for seed, batch in enumerate(_BATCHES):
         if data is not None:
             yield take_rows(schema, data.inputs, 0, min(batch, len(data.labels)))
@@ -199,7 +213,7 @@ def _run_beside(
     runtime: DebugRuntime, model: nn.Module, program: Program, data: EvalData | None, whole: bool
 ) -> tuple[list[dict[str, Tensor]], list[Tensor], list[Tensor]]:
     """The batches, and what the model and the artifact make of each."""
-    batches = list(_check_batches(runtime.manifest, program.schema, data, whole))
+    batches = list(check_batches(runtime.manifest, program.schema, data, whole))
     wanted, got = [], []
     for flat in batches:
         wanted += eager(model, program.schema, flat)
@@ -208,11 +222,11 @@ def _run_beside(
     return batches, wanted, got
 
 
-def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalData | None) -> Parity:
+def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalData | None, exact: bool = True) -> Parity:
     """Runs the written artifact beside the model, on rows of `data` or else on random inputs, in several batch sizes.
 
-    ParityError if fp32 answers differ beyond FP32_TOLERANCE, if the model cannot run on random ids, or if its rows
-    depend on each other.
+    ParityError if fp32 answers differ beyond FP32_TOLERANCE (unless a pass was not `exact`), if the model cannot run on
+    random ids, or if its rows depend on each other.
     """
     runtime = DebugRuntime(path)
     try:
@@ -228,9 +242,8 @@ def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalDat
                 "inputs, give labelled rows of your own (--eval-data)"
             ) from error
     parity = compare(wanted, got)
-    exact = all(t.dtype == "fp32" for t in program.tables.values()) and all(
-        s.precision == "fp32" for s in program.stages
-    )
+    exact = exact and all(t.dtype == "fp32" for t in program.tables.values())
+    exact = exact and all(s.precision == "fp32" for s in program.stages)
     if exact and not parity.max <= FP32_TOLERANCE:
         raise ParityError(
             f"the fp32 artifact differs from the model by {parity.max:.3g} (at most {FP32_TOLERANCE:g} expected), so "

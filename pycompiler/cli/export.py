@@ -9,14 +9,15 @@ from pathlib import Path
 from rich.console import Console
 
 from recpile.passes.cast_dense import DENSE_DTYPES
+from recpile.passes.custom import load_pass
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
+from recpile.pycompiler.cli.explain import print_explanation
 from recpile.pycompiler.cli.summary import print_summary
 from recpile.pycompiler.compile import CompileOptions, compile_model
 from recpile.pycompiler.packing import TABLE_DTYPES
-from recpile.pycompiler.program import Note
 from recpile.pycompiler.quality import EvalData
 
 _EXAMPLE = """\
@@ -56,6 +57,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--eval-data", metavar="FILE", help=".npz of flat inputs and 'labels': AUC and NE go into the manifest"
     )
+    parser.add_argument(
+        "--pass",
+        dest="passes",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a pass of your own, run before tables are packed; repeatable (docs/custom_pass.md)",
+    )
     parser.add_argument("--explain", action="store_true", help="print what each pass did, and what it declined and why")
     parser.set_defaults(run=run)
 
@@ -70,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
         tables=TablePrecision.parse(options.embedding_dtype),
         dense_dtype=options.dense_dtype,
         eval_data=EvalData.load(options.eval_data) if options.eval_data else None,
+        extra_passes=tuple(load_pass(text) for text in options.passes),
     )
     console = make_console()
     steps = _Steps(console)
@@ -84,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         compiled = compile_model(model, schema, output, chosen, progress)
     steps.end()
     if options.explain:
-        _explain(console, compiled.program.log)
+        print_explanation(console, compiled.program.log)
     print_summary(console, Artifact(output, verify_checksums=False), Path(options.checkpoint).stat().st_size)
     console.print(f"largest difference from eager: {compiled.parity.max:.3g} (mean {compiled.parity.mean:.3g})")
     return 0
@@ -106,10 +116,3 @@ class _Steps:
         if self.step:
             self.console.print(f"{time.monotonic() - self.began:6.1f} s  {self.step}")
         self.step = ""
-
-
-def _explain(console: Console, log: tuple[Note, ...]) -> None:
-    for note in log:
-        console.print(
-            f"{note.pass_name} {'did' if note.did else 'declined'} {note.subject}: {note.reason}", soft_wrap=True
-        )

@@ -87,8 +87,10 @@ def test_export_shows_its_steps_and_sums_up(exported):
         "write and check the artifact",
     ):
         assert step in exported.stdout
-    assert "QuantizeTables did item: int8: 360 bytes of 960" in exported.stdout
-    assert "BatchTables declined" in exported.stdout
+    explained = [line.split() for line in exported.stdout.splitlines()]
+    assert ["QuantizeTables"] in explained
+    assert any(words[:7] == ["did", "item", "int8:", "360", "bytes", "of", "960,"] for words in explained)
+    assert ["BatchTables"] in explained
     assert "largest difference from eager" in exported.stdout
     assert "eager: AUC" in exported.stdout
     assert "model.pt2:" in exported.stdout
@@ -147,6 +149,7 @@ def test_a_checkpoint_with_a_misnamed_weight_is_refused_and_nothing_is_written(f
         (["my_model", "--embedding-dtype", "int3"], "got 'int3'; use one of fp32, fp16, int8"),
         (["my_model", "--embedding-dtype", "usr=int8"], "rule 'usr' matches no table; the tables are user, item"),
         (["my_model", "--name", "two words"], "got 'two words'; use one word"),
+        (["my_model", "--pass", "my_model:Pas"], "module 'my_model' has no 'Pas'; it has no Pass class"),
     ],
 )
 def test_what_the_user_can_mend_is_one_clear_line(folder, arguments, message):

@@ -1,0 +1,153 @@
+"""The gate in front of lowering: what must not change the model's answers is shown not to, step by step.
+
+A quantized artifact is never equal to its model, so a wrong capture or a wrong pass would hide behind the error that
+was asked for. So the graph is compared with eager before anything is quantized, and each later pass that claims to be
+exact with the graph before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recpile.pycompiler.artifact.manifest import build_manifest
+from recpile.pycompiler.capture import capture
+from recpile.pycompiler.decisions import watch_decisions
+from recpile.pycompiler.program import Program
+from recpile.pycompiler.quality import FP32_TOLERANCE, EvalData, ParityError, check_batches, eager, run_stages
+from recpile.pycompiler.schema import CANDIDATE, InputSchema
+
+Outputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The program after the capture or after a pass. `exact`: this step must not change what the program answers."""
+
+    name: str
+    exact: bool
+    program: Program
+
+
+def check_steps(model: nn.Module, schema: InputSchema, steps: Sequence[Step], data: EvalData | None) -> None:
+    """ParityError names the first exact step that changes an answer by more than 1e-5 (of 1, or of the largest answer).
+
+    steps: capture first, then every pass in order, whole. Compared on random inputs of several batch sizes, with and
+    without ids, and on rows of `data`.
+    """
+    batches = _batches(model, schema, steps[-1].program, data)
+    expected = [wanted for _, wanted in batches]
+    inputs = [flat for flat, _ in batches]
+    for run in _runs(steps):
+        exact = [step for step in run if step.exact]
+        # The last one of a run speaks for all before it; only if it differs are they searched for the one to blame.
+        if exact and _first_difference(exact[-1], inputs, expected, schema):
+            for step in exact:
+                if difference := _first_difference(step, inputs, expected, schema):
+                    raise ParityError(_message(model, schema, step, steps, difference))
+        lossy = [step for step in run if not step.exact]
+        if lossy:
+            answer = runner(lossy[-1].program)
+            expected = [answer(flat) for flat in inputs]
+
+
+def runner(program: Program) -> Callable[[Mapping[str, Tensor]], Outputs]:
+    """Runs a program through PyTorch's own operators: by its stages if it is split, else by its graph."""
+    if program.stages:
+        return lambda flat: run_stages(program, flat)
+    module = program.graph.module(check_guards=False)
+
+    def run(flat: Mapping[str, Tensor]) -> Outputs:
+        with torch.no_grad():
+            return tuple(module(dict(flat)))
+
+    return run
+
+
+def difference_of(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> tuple[float, float]:
+    """(largest absolute difference, what is allowed). Infinite if the numbers of elements differ, NaN if any is NaN.
+
+    Shapes are not compared: a bare squeeze() drops the batch axis at one candidate, in eager only.
+    """
+    worst, allowed = 0.0, FP32_TOLERANCE
+    for a, b in zip(wanted, got, strict=True):
+        if a.numel() != b.numel():
+            return float("inf"), allowed
+        if a.numel():
+            apart = float((a.double() - b.double().reshape(a.shape)).abs().max())
+            worst = apart if not apart <= worst else worst
+            # Sums over long bags are large, and fp32 has 24 bits.
+            allowed = max(allowed, FP32_TOLERANCE * float(a.double().abs().max()))
+    return worst, allowed
+
+
+def described(schema: InputSchema, flat: Mapping[str, Tensor]) -> str:
+    """ "3 candidates, 7 ids"."""
+    spec = next(one for one in schema.tensors() if CANDIDATE in one.shape)
+    batch = flat[spec.name].shape[spec.shape.index(CANDIDATE)]
+    ids = sum(len(flat[one.name]) for one in schema.tensors() if one.name.endswith(".values"))
+    return f"{batch} candidate{'s' * (batch != 1)}, {ids} id{'s' * (ids != 1)}"
+
+
+def _runs(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps cut after each lossy one, which is what the steps behind it are compared with."""
+    runs: list[list[Step]] = [[]]
+    for step in steps:
+        if runs[-1] and not runs[-1][-1].exact:
+            runs.append([])
+        runs[-1].append(step)
+    return runs
+
+
+def _batches(
+    model: nn.Module, schema: InputSchema, program: Program, data: EvalData | None
+) -> list[tuple[dict[str, Tensor], Outputs]]:
+    """Flat inputs and eager's answers. Random ids that the model cannot take are left out if `data` holds real ones."""
+    manifest = build_manifest(program, "1", {}, {})
+    found = [(flat, eager(model, schema, flat)) for flat in check_batches(manifest, schema, data)] if data else []
+    for flat in check_batches(manifest, schema, None):
+        try:
+            found.append((flat, eager(model, schema, flat)))
+        except (IndexError, RuntimeError) as error:
+            if data is None:
+                raise ParityError(
+                    f"the model could not be checked on random inputs: {error}. If it computes ids from its inputs, "
+                    "give labelled rows of your own (--eval-data)"
+                ) from error
+    return found
+
+
+def _first_difference(step: Step, inputs: Sequence, expected: Sequence[Outputs], schema: InputSchema) -> str:
+    """ "by 0.3 (at most 1e-05 expected) on 3 candidates, 7 ids", or ""."""
+    answer = runner(step.program)
+    for flat, wanted in zip(inputs, expected, strict=True):
+        try:
+            apart, allowed = difference_of(wanted, answer(flat))
+        except (IndexError, RuntimeError) as error:
+            return f"and fails ({str(error).splitlines()[0]}) on {described(schema, flat)}"
+        if not apart <= allowed:
+            return f"by {apart:.3g} (at most {allowed:.1g} expected) on {described(schema, flat)}"
+    return ""
+
+
+def _message(model: nn.Module, schema: InputSchema, step: Step, steps: Sequence[Step], difference: str) -> str:
+    if step is not steps[0]:
+        return (
+            f"the program differs after {step.name} {difference}; before it, it did not. A pass that changes answers "
+            "on purpose says so (exact = False); else this is an error in the pass: leave it out, and report it"
+        )
+    with watch_decisions() as decisions:  # again, to see them
+        capture(model, schema, step.program.name)
+    branches = list(dict.fromkeys(one.source for one in decisions if one.source and one.kind != "guard"))
+    why = (
+        "It branches on sizes, and the graph holds the side taken in the trace:\n  " + "\n  ".join(branches) + "\n"
+        if branches
+        else "A model that draws random numbers, or keeps state between calls, does that. "
+    )
+    return (
+        f"the captured graph differs from the model {difference}. {why}Compute without the branch (sums over nothing "
+        "are 0), or choose with torch.where; `recpile doctor` shows every case"
+    )
