@@ -15,6 +15,7 @@ from recpile.passes.graph import add_buffer, attribute, axis_symbols, drop_unuse
 from recpile.pycompiler.capture import export_graph
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.schema import DTYPE_NAMES, TensorSpec
+from recpile.pycompiler.source_lines import named
 
 DENSE_DTYPES = ("fp32", "bf16")
 
@@ -150,6 +151,6 @@ def _check_layers(graph: ExportedProgram, stage: str) -> None:
         if len(types) > 1:
             got = " and ".join(sorted(DTYPE_NAMES[one] for one in types))
             raise ValueError(
-                f"stage '{stage}' cannot run in bf16: {node.target} '{node.name}' would get {got} inputs, because an "
+                f"stage '{stage}' cannot run in bf16: {named(node)} would get {got} inputs, because an "
                 "operator before it fixes its type in the model's code; use --dense-dtype fp32"
             )

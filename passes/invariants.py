@@ -11,6 +11,7 @@ from recpile.passes.graph import EMBEDDING_BAGS, LOOKUPS, LookupCall
 from recpile.pycompiler.packing import row_bytes
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.schema import CANDIDATE
+from recpile.pycompiler.source_lines import at
 
 
 def verify(program: Program) -> None:
@@ -51,9 +52,12 @@ def _verify_interface(program: Program) -> None:
     outputs = _values(program.graph, program.graph.graph_signature.user_outputs)
     names = program.schema.outputs
     _require(len(outputs) == len(names), f"the graph gives {len(outputs)} outputs; the schema names {len(names)}")
-    for name, value in zip(names, outputs, strict=True):
+    nodes = {node.name: node for node in program.graph.graph.nodes}
+    given = [nodes[str(one)] for one in program.graph.graph_signature.user_outputs]
+    for name, value, node in zip(names, outputs, given, strict=True):
         batched = value.ndim > 0 and str(value.shape[0]) in batch
-        _require(batched, f"output '{name}' is {list(value.shape)}; its first axis must be '{CANDIDATE}'")
+        shown = f"output '{name}' is {list(value.shape)}{at(node)}"
+        _require(batched, f"{shown}; its first axis must be '{CANDIDATE}': one row a candidate")
 
 
 def _verify_tables(program: Program) -> None:

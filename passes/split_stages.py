@@ -15,6 +15,7 @@ from recpile.pycompiler.capture import export_graph
 from recpile.pycompiler.operators import POOLINGS
 from recpile.pycompiler.program import Feature, Lookup, Program, Source, Stage
 from recpile.pycompiler.schema import CANDIDATE, TensorSpec
+from recpile.pycompiler.source_lines import named
 
 
 class SplitStages(Pass):
@@ -188,11 +189,9 @@ def _example(node: Node) -> torch.Tensor:
     value = node.meta["val"]
     sizes = [size.node.hint if isinstance(size, torch.SymInt) else size for size in value.shape]
     if None in sizes:
-        where = (node.meta.get("stack_trace") or "").strip().splitlines()
         raise ValueError(
-            f"'{node.name}' would have to cross between stages, and its size {list(value.shape)} depends on the data"
-            + (f" ({where[-2].strip()}: {where[-1].strip()})" if len(where) > 1 else "")
-            + "; reorder or filter ids before they are sent, not in the model"
+            f"{named(node)} would have to cross between stages, and its size {list(value.shape)} depends on the data; "
+            "reorder or filter ids before they are sent, not in the model"
         )
     return torch.zeros(sizes, dtype=value.dtype)
 

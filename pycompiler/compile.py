@@ -13,6 +13,7 @@ from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.writer import write_artifact
 from recpile.pycompiler.capture import capture
+from recpile.pycompiler.eval_checks import check_eval_data
 from recpile.pycompiler.exactness import Step, check_steps
 from recpile.pycompiler.lower import lower
 from recpile.pycompiler.program import Program
@@ -62,9 +63,11 @@ def compile_model(
 ) -> Compiled:
     """Writes the artifact of `model` (weights loaded) to `path`. `progress` hears each step as it begins.
 
-    Raises SchemaError, CaptureError, PassError, LowerError or ParityError; `path` is then left as it was, and the model
-    always is.
+    Raises ValueError (evaluation data), SchemaError, CaptureError, PassError, LowerError or ParityError; `path` is then
+    left as it was, and the model always is.
     """
+    if options.eval_data is not None:
+        check_eval_data(options.eval_data, schema)
     with in_eval_mode(model):
         progress("capture")
         program = capture(model, schema, options.name)

@@ -129,6 +129,11 @@ def _check_jagged(name: str, flat: Mapping[str, Tensor]) -> None:
         raise InputError(
             f"input '{name}.lengths' has {int(lengths.reshape(-1)[at])} at index {at}; lengths are 0 or more"
         )
+    longest = int(lengths.max())
+    if longest > len(values):  # before they are summed: a sum of such lengths may run over
+        raise InputError(
+            f"input '{name}.lengths' has a bag of {longest} ids, but '{name}.values' has {len(values)} ids"
+        )
     total = int(lengths.sum())
     if total != len(values):
         raise InputError(f"input '{name}.lengths' sums to {total}, but '{name}.values' has {len(values)} ids")

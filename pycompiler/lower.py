@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 
 from recpile.passes.graph import editable
 from recpile.pycompiler.program import Stage
+from recpile.pycompiler.source_lines import named
 
 
 class LowerError(RuntimeError):
@@ -46,11 +48,21 @@ def lower(stage: Stage) -> LoweredStage:
             files = torch._inductor.aot_compile(editable(stage.graph), inputs, options=options)
     except Exception as error:
         detail = str(error).strip() or type(error).__name__
-        raise LowerError(
-            f"AOTInductor could not compile stage '{stage.name}': {detail}\n{said.getvalue()}".rstrip()
-        ) from error
+        what = f"AOTInductor could not compile stage '{stage.name}'{blamed(stage, detail)}"
+        raise LowerError(f"{what}: {detail}\n{said.getvalue()}".rstrip()) from error
     assert isinstance(files, list)
     return LoweredStage(stage.name, tuple(files))
+
+
+def blamed(stage: Stage, detail: str) -> str:
+    """The operators that AOTInductor's message speaks of, with their lines, and the way out; "" if it names none."""
+    if "InvalidCxxCompiler" in detail or "No working C++ compiler" in detail:
+        return " (it needs a C++ compiler: install g++, or set CXX)"
+    words = {word.replace("::", ".") for word in re.findall(r"[a-z_]\w*(?:\.|::)\w+\.\w+", detail)}
+    nodes = [node for node in stage.graph.graph.nodes if str(node.target) in words]
+    if not nodes:
+        return ""
+    return f" (at {'; '.join(named(node) for node in nodes[:3])}; write it with other operators in the model)"
 
 
 class _quiet:

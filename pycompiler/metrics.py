@@ -27,3 +27,13 @@ def normalized_entropy(labels: np.ndarray, scores: np.ndarray) -> float:
         raise ValueError(f"normalized entropy needs both labels; got a base rate of {rate}")
     base = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
     return log_loss(labels, scores) / base
+
+
+def check_scores(scores: np.ndarray, output: str, data: str) -> None:
+    """ValueError unless `scores` are probabilities, which normalized entropy is about."""
+    low, high = float(np.min(scores)), float(np.max(scores))
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"output '{output}' is no probability on '{data}' ({low:.3g} to {high:.3g}): AUC and normalized entropy "
+            "want one. For logits apply torch.sigmoid in the model, or name another output (EvalData(output=…))"
+        )

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from recpile.pycompiler.capture import build_inputs, named_outputs
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.inputs import InputError
-from recpile.pycompiler.metrics import auc, normalized_entropy
+from recpile.pycompiler.metrics import auc, check_scores, normalized_entropy
 from recpile.pycompiler.operators import packed_embedding_bags  # noqa: F401  # stages call it
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.random_inputs import random_inputs
+from recpile.pycompiler.row_mixing import mixing_operators
 from recpile.pycompiler.schema import CANDIDATE, CANDIDATE_TO_REQUEST, InputSchema, KeyedJagged
 
 # An fp32 artifact must agree with eager to this, absolute, on every output.
@@ -179,6 +180,7 @@ def measure_quality(model: nn.Module, program: Program, data: EvalData) -> dict:
         before.append(eager(model, program.schema, flat)[index])
         after.append(run_stages(program, flat)[index])
     scores = {"eager": torch.cat(before), "artifact": torch.cat(after)}
+    check_scores(scores["eager"].float().numpy(), program.schema.outputs[index], data.name)
     labels = np.asarray(data.labels)
     measured = {
         name: {
@@ -249,5 +251,8 @@ def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalDat
             f"the fp32 artifact differs from the model by {parity.max:.3g} (at most {FP32_TOLERANCE:g} expected), so "
             "it was not written; a model that draws random numbers, or that is not in eval mode, does that"
         )
-    check_rows_are_independent(model, program.schema, batches[:-1])
+    try:
+        check_rows_are_independent(model, program.schema, batches[:-1])
+    except ParityError as error:
+        raise ParityError(f"{error}{mixing_operators(program.graph, program.schema)}") from None
     return parity

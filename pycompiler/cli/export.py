@@ -13,10 +13,13 @@ from recpile.passes.custom import load_pass
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.cli.console import make_console
+from recpile.pycompiler.cli.diagnosis import print_diagnosis
+from recpile.pycompiler.cli.doctor import add_doctor_options
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
 from recpile.pycompiler.cli.explain import print_explanation
 from recpile.pycompiler.cli.summary import print_summary
 from recpile.pycompiler.compile import CompileOptions, compile_model
+from recpile.pycompiler.doctor import diagnose, diagnose_artifact
 from recpile.pycompiler.packing import TABLE_DTYPES
 from recpile.pycompiler.quality import EvalData
 
@@ -66,6 +69,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="a pass of your own, run before tables are packed; repeatable (docs/custom_pass.md)",
     )
     parser.add_argument("--explain", action="store_true", help="print what each pass did, and what it declined and why")
+    parser.add_argument(
+        "--doctor",
+        action="store_true",
+        help="first prove the captured graph on hard cases, and then the artifact; exit 1 if something is wrong",
+    )
+    add_doctor_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -91,12 +100,27 @@ def run(options: argparse.Namespace) -> int:
             steps.begin(step)
             status.update(step)
 
+        diagnosis = None
+        if options.doctor:
+            progress("examine the captured graph")
+            diagnosis = diagnose(model, schema, options.max_batch)
+            if not diagnosis.healthy:
+                steps.end()
+                print_diagnosis(console, diagnosis)
+                console.print(f"{output} was not written")
+                return 1
         compiled = compile_model(model, schema, output, chosen, progress)
+        if diagnosis:
+            progress("examine the artifact")
+            diagnosis = diagnose_artifact(diagnosis, model, schema, output)
     steps.end()
     if options.explain:
         print_explanation(console, compiled.program.log)
     print_summary(console, Artifact(output, verify_checksums=False), Path(options.checkpoint).stat().st_size)
     console.print(f"largest difference from eager: {compiled.parity.max:.3g} (mean {compiled.parity.mean:.3g})")
+    if diagnosis:
+        print_diagnosis(console, diagnosis)
+        return 0 if diagnosis.healthy else 1
     return 0
 
 

@@ -8,13 +8,13 @@ import sys
 import warnings
 
 from recpile.pycompiler.artifact.manifest import recpile_version
-from recpile.pycompiler.cli import export, inspect, run, serve, verify
+from recpile.pycompiler.cli import doctor, export, inspect, run, serve, verify
 
-_COMMANDS = (export, inspect, run, verify, serve)
+_COMMANDS = (export, doctor, inspect, run, verify, serve)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, 1 when a check fails (verify), or 2 for what the user can mend."""
+    """Returns 0, 1 when a check fails (doctor, verify), or 2 for what the user can mend."""
     parser = argparse.ArgumentParser(
         prog="recpile", description="Compiles a trained recommendation model into one artifact, and runs it."
     )

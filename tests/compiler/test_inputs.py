@@ -97,6 +97,10 @@ def with_(**values: Tensor) -> Callable[[Flat], Flat]:
         ),
         (with_(sparse__values=torch.tensor([1, 2, 3])), "'sparse.lengths' sums to 4, but 'sparse.values' has 3 ids"),
         (with_(sparse__values=torch.arange(5)), "'sparse.lengths' sums to 4, but 'sparse.values' has 5 ids"),
+        (
+            with_(sparse__lengths=torch.tensor([[2**62, 2**62], [2**62, 2**62], [4, 0]])),  # 4, run over
+            "'sparse.lengths' has a bag of 4611686018427387904 ids, but 'sparse.values' has 4 ids",
+        ),
         (with_(other__weights=torch.rand(3)), "'other.weights' has 3 weights, but 'other.values' has 2 ids"),
     ],
 )

@@ -1,0 +1,68 @@
+"""Finds the operators by which one candidate's score may depend on the others of its batch."""
+
+from __future__ import annotations
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from recpile.pycompiler.schema import CANDIDATE, InputSchema
+from recpile.pycompiler.source_lines import named
+
+# Of these the argument `dim` says the axis along which elements meet.
+_ALONG = ("softmax", "log_softmax", "cumsum", "cumprod", "sort", "flip", "roll", "topk", "var", "std", "logsumexp")
+_ARITHMETIC = ("add", "sub", "mul", "div", "pow")
+_MOST_NAMED = 5
+
+
+def mixing_operators(graph: ExportedProgram, schema: InputSchema) -> str:
+    """The captured graph's suspects, one a line as "operator 'name' (file:line: source)"; "" if there are none."""
+    batch = _batch_symbols(graph, schema)
+    found = dict.fromkeys(named(node) for node in graph.graph.nodes if _mixes(node, batch))
+    return "".join(f"\n  {one}" for one in list(found)[:_MOST_NAMED])
+
+
+def _mixes(node: Node, batch: set[str]) -> bool:
+    value = node.meta.get("val")
+    if node.op != "call_function" or not isinstance(value, torch.Tensor):
+        return False
+    name = str(node.target).split(".")[1] if "." in str(node.target) else ""
+    if name.startswith("arange"):
+        return _axis(value, batch) is not None
+    if name in _ARITHMETIC and any(str(_value(one)) in batch for one in node.all_input_nodes):
+        return True  # with the number of rows
+    given = [one for one in map(_value, node.all_input_nodes) if isinstance(one, torch.Tensor)]
+    axes = [axis for axis in (_axis(one, batch) for one in given) if axis is not None]
+    if not axes:
+        return False
+    if _axis(value, batch) is None:
+        return True  # the axis is summed, averaged or picked away
+    if _count(value, batch) > max(_count(one, batch) for one in given):
+        return True  # rows against rows
+    if name.lstrip("_") in _ALONG and len(node.args) > 1:
+        dims = node.args[1] if isinstance(node.args[1], (list, tuple)) else [node.args[1]]
+        return any(isinstance(dim, int) and dim % max(1, given[0].ndim) == axes[0] for dim in dims)
+    return False
+
+
+def _value(node: Node) -> object:
+    return node.meta.get("val")
+
+
+def _axis(value: torch.Tensor, batch: set[str]) -> int | None:
+    return next((i for i, size in enumerate(value.shape) if str(size) in batch), None)
+
+
+def _count(value: torch.Tensor, batch: set[str]) -> int:
+    return sum(str(size) in batch for size in value.shape)
+
+
+def _batch_symbols(graph: ExportedProgram, schema: InputSchema) -> set[str]:
+    nodes = {node.name: node for node in graph.graph.nodes}
+    inputs = [nodes[str(name)].meta["val"] for name in graph.graph_signature.user_inputs]
+    return {
+        str(size)
+        for spec, value in zip(schema.tensors(), inputs, strict=False)
+        for axis, size in zip(spec.shape, value.shape, strict=True)
+        if axis == CANDIDATE
+    }
