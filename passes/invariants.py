@@ -56,8 +56,8 @@ def _verify_interface(program: Program) -> None:
     given = [nodes[str(one)] for one in program.graph.graph_signature.user_outputs]
     for name, value, node in zip(names, outputs, given, strict=True):
         batched = value.ndim > 0 and str(value.shape[0]) in batch
-        shown = f"output '{name}' is {list(value.shape)}{at(node)}"
-        _require(batched, f"{shown}; its first axis must be '{CANDIDATE}': one row a candidate")
+        shown = f"output '{name}' is {list(value.shape)}"
+        _require(batched, f"{shown}; its first axis must be '{CANDIDATE}': one row a candidate{at(node)}")
 
 
 def _verify_tables(program: Program) -> None:
