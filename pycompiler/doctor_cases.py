@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recpile.pycompiler.quality import random_inputs
+from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.schema import InputSchema, Jagged, KeyedJagged
 
 _SMALL_BATCHES = (1, 2, 3, 17)

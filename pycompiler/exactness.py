@@ -59,10 +59,11 @@ def runner(program: Program) -> Callable[[Mapping[str, Tensor]], Outputs]:
     if program.stages:
         return lambda flat: run_stages(program, flat)
     module = program.graph.module(check_guards=False)
+    names = [spec.name for spec in program.schema.graph_tensors()]  # the graph takes them in this order
 
     def run(flat: Mapping[str, Tensor]) -> Outputs:
         with torch.no_grad():
-            return tuple(module(dict(flat)))
+            return tuple(module({name: flat[name] for name in names}))
 
     return run
 
@@ -107,16 +108,20 @@ def _batches(
 ) -> list[tuple[dict[str, Tensor], Outputs]]:
     """Flat inputs and eager's answers. Random ids that the model cannot take are left out if `data` holds real ones."""
     manifest = build_manifest(program, "1", {}, {})
-    found = [(flat, eager(model, schema, flat)) for flat in check_batches(manifest, schema, data)] if data else []
-    for flat in check_batches(manifest, schema, None):
+    rows = check_batches(manifest, schema, data, whole=False) if data else ()
+    found = [(flat, eager(model, schema, flat)) for flat in rows]
+    failed: Exception | None = None
+    for whole in (False, True):  # whole numbers for models that take ids among their floats
         try:
-            found.append((flat, eager(model, schema, flat)))
-        except (IndexError, RuntimeError) as error:
-            if data is None:
-                raise ParityError(
-                    f"the model could not be checked on random inputs: {error}. If it computes ids from its inputs, "
-                    "give labelled rows of your own (--eval-data)"
-                ) from error
+            drawn = check_batches(manifest, schema, None, whole)
+            return [*found, *((flat, eager(model, schema, flat)) for flat in drawn)]
+        except (IndexError, RuntimeError) as error:  # torch's lookups raise one of these for a bad id
+            failed = failed or error
+    if data is None:
+        raise ParityError(
+            f"the model could not be checked on random inputs: {failed}. If it computes ids from its inputs, "
+            "give labelled rows of your own (--eval-data)"
+        ) from failed
     return found
 
 

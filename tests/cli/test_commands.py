@@ -36,6 +36,15 @@ def build():
 
 def broken():
     return Model()
+
+class Branching(Model):
+    def forward(self, dense, sparse):
+        if sparse.values().numel() > 0:
+            return super().forward(dense, sparse)
+        return dense.sum(1)
+
+def branching():
+    return Branching(), build()[1]
 """
 
 
@@ -74,7 +83,7 @@ def exported(folder: Path) -> subprocess.CompletedProcess[str]:
         "--embedding-dtype",
         "user=fp32",
     ]
-    return recpile(folder, "export", "my_model", *arguments, "--eval-data", "rows.npz", "--explain")
+    return recpile(folder, "export", "my_model", *arguments, "--eval-data", "rows.npz", "--explain", "--doctor")
 
 
 def test_export_shows_its_steps_and_sums_up(exported):
@@ -94,6 +103,28 @@ def test_export_shows_its_steps_and_sums_up(exported):
     assert "largest difference from eager" in exported.stdout
     assert "eager: AUC" in exported.stdout
     assert "model.pt2:" in exported.stdout
+
+
+def test_export_with_the_doctor_proves_the_graph_and_then_the_artifact(exported):
+    header = next(line for line in exported.stdout.splitlines() if "┃ captured graph" in line)
+    assert "artifact" in header
+    for case in ("batch 1 ", "batch 512", "no ids, batch 1", "sparse[user] empty", "long bags, batch 3"):
+        assert f"│ {case}" in exported.stdout
+    assert "24 cases, 0 wrong: healthy" in exported.stdout
+
+
+def test_the_doctor_exits_1_names_the_line_and_nothing_is_written(folder):
+    checked = recpile(folder, "doctor", "my_model:branching", "--max-batch", "4")
+    assert checked.returncode == 1, checked.stderr
+    assert "│ no ids, batch 1" in checked.stdout
+    assert "DIFFERS" in checked.stdout
+    assert "WRONG: the model branches on a size" in checked.stdout
+    assert "my_model.py:32: if sparse.values().numel() > 0:" in checked.stdout
+
+    arguments = ["--checkpoint", "trained.pt", "--output", "never.pt2", "--doctor"]
+    refused = recpile(folder, "export", "my_model:branching", *arguments)
+    assert (refused.returncode, (folder / "never.pt2").exists()) == (1, False)
+    assert "never.pt2 was not written" in refused.stdout
 
 
 def test_inspect_prints_the_manifest(folder, exported):
