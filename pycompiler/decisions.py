@@ -87,7 +87,9 @@ def watch_decisions() -> Iterator[list[Decision]]:
 def broken_by(guard: Decision, schema: InputSchema) -> dict[str, int] | None:
     """Sizes that the schema admits and `guard` does not, by axis; None if it holds of all that are tried."""
     assert guard.expression is not None
-    axes = {f"{t.name}.shape[{i}]": a for t in schema.tensors() for i, a in enumerate(t.shape) if isinstance(a, str)}
+    axes = {
+        f"{t.name}.shape[{i}]": a for t in schema.graph_tensors() for i, a in enumerate(t.shape) if isinstance(a, str)
+    }
     named = guard.expression.subs(
         {s: sympy.Symbol(axes.get(str(s), str(s)), integer=True) for s in guard.expression.free_symbols}
     )

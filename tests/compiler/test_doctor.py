@@ -85,8 +85,8 @@ def if_any_ids(self, sparse):
 def if_one_candidate(self, sparse):
     pooled = self.bags(sparse).values()
     if sparse.stride() == 1:
-        return torch.sigmoid(pooled.sum(1)) * 0.5
-    return torch.sigmoid(pooled.sum(1))
+        return (pooled.sum(1) + 1) * 0.5
+    return pooled.sum(1) + 1
 
 
 def harmless(self, sparse):
