@@ -17,7 +17,7 @@ from recpile.pycompiler.artifact.manifest import build_manifest
 from recpile.pycompiler.capture import capture
 from recpile.pycompiler.decisions import watch_decisions
 from recpile.pycompiler.program import Program
-from recpile.pycompiler.quality import FP32_TOLERANCE, EvalData, ParityError, check_batches, eager, run_stages
+from recpile.pycompiler.quality import FP32_TOLERANCE, EvalData, ParityError, answered_batches, run_stages
 from recpile.pycompiler.schema import CANDIDATE, InputSchema
 
 Outputs = tuple[Tensor, ...]
@@ -38,7 +38,8 @@ def check_steps(model: nn.Module, schema: InputSchema, steps: Sequence[Step], da
     steps: capture first, then every pass in order, whole. Compared on random inputs of several batch sizes, with and
     without ids, and on rows of `data`.
     """
-    batches = _batches(model, schema, steps[-1].program, data)
+    manifest = build_manifest(steps[-1].program, "1", {}, {})
+    batches = answered_batches(model, schema, manifest, data)
     expected = [wanted for _, wanted in batches]
     inputs = [flat for flat, _ in batches]
     for run in _runs(steps):
@@ -101,28 +102,6 @@ def _runs(steps: Sequence[Step]) -> list[list[Step]]:
             runs.append([])
         runs[-1].append(step)
     return runs
-
-
-def _batches(
-    model: nn.Module, schema: InputSchema, program: Program, data: EvalData | None
-) -> list[tuple[dict[str, Tensor], Outputs]]:
-    """Flat inputs and eager's answers. Random ids that the model cannot take are left out if `data` holds real ones."""
-    manifest = build_manifest(program, "1", {}, {})
-    rows = check_batches(manifest, schema, data, whole=False) if data else ()
-    found = [(flat, eager(model, schema, flat)) for flat in rows]
-    failed: Exception | None = None
-    for whole in (False, True):  # whole numbers for models that take ids among their floats
-        try:
-            drawn = check_batches(manifest, schema, None, whole)
-            return [*found, *((flat, eager(model, schema, flat)) for flat in drawn)]
-        except (IndexError, RuntimeError) as error:  # torch's lookups raise one of these for a bad id
-            failed = failed or error
-    if data is None:
-        raise ParityError(
-            f"the model could not be checked on random inputs: {failed}. If it computes ids from its inputs, "
-            "give labelled rows of your own (--eval-data)"
-        ) from failed
-    return found
 
 
 def _first_difference(step: Step, inputs: Sequence, expected: Sequence[Outputs], schema: InputSchema) -> str:

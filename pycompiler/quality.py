@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from recpile.pycompiler.capture import build_inputs, named_outputs
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import InputError
 from recpile.pycompiler.metrics import auc, check_scores, normalized_entropy
 from recpile.pycompiler.operators import packed_embedding_bags  # noqa: F401  # stages call it
 from recpile.pycompiler.program import Program
@@ -200,9 +199,12 @@ def measure_quality(model: nn.Module, program: Program, data: EvalData) -> dict:
 
 
 def check_batches(
-    manifest: dict, schema: InputSchema, data: EvalData | None, whole: bool
+    manifest: dict, schema: InputSchema, data: EvalData | None, whole: bool = False
 ) -> Iterator[dict[str, Tensor]]:
-    """Flat inputs to compare on, small batches to large: rows of `data` or else random ones, and random without ids."""
+    """Flat inputs to compare on, small batches to large: rows of `data` or else random ones, and random without ids.
+
+    With `whole`, random dense values are 0 or 1.
+    """
     for seed, batch in enumerate(_BATCHES):
         if data is not None:
             yield take_rows(schema, data.inputs, 0, min(batch, len(data.labels)))
@@ -211,17 +213,27 @@ def check_batches(
             yield random_inputs(manifest, batch, seed, longest, requests=3, whole=whole)
 
 
-def _run_beside(
-    runtime: DebugRuntime, model: nn.Module, program: Program, data: EvalData | None, whole: bool
-) -> tuple[list[dict[str, Tensor]], list[Tensor], list[Tensor]]:
-    """The batches, and what the model and the artifact make of each."""
-    batches = list(check_batches(runtime.manifest, program.schema, data, whole))
-    wanted, got = [], []
-    for flat in batches:
-        wanted += eager(model, program.schema, flat)
-        answers = runtime.run(flat)
-        got += [answers[name] for name in program.schema.outputs]
-    return batches, wanted, got
+def answered_batches(
+    model: nn.Module, schema: InputSchema, manifest: dict, data: EvalData | None
+) -> list[tuple[dict[str, Tensor], tuple[Tensor, ...]]]:
+    """Flat inputs and what the model answers: rows of `data`, and random ones as far as the model takes them.
+
+    ParityError if it takes none: a model that computes ids from its inputs may not.
+    """
+    given = [(flat, eager(model, schema, flat)) for flat in check_batches(manifest, schema, data)] if data else []
+    refused: list[str] = []
+    for whole in (False, True):
+        try:
+            batches = list(check_batches(manifest, schema, None, whole))
+            return given + [(flat, eager(model, schema, flat)) for flat in batches]
+        except (IndexError, RuntimeError) as error:  # torch's lookups raise one or the other for an id out of range
+            refused.append(str(error))
+    if given:
+        return given
+    raise ParityError(
+        f"the model could not be checked on random inputs: {refused[0]}. If it computes ids from its inputs, give "
+        "labelled rows of your own (--eval-data)"
+    )
 
 
 def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalData | None, exact: bool = True) -> Parity:
@@ -231,18 +243,12 @@ def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalDat
     random ids, or if its rows depend on each other.
     """
     runtime = DebugRuntime(path)
-    try:
-        batches, wanted, got = _run_beside(runtime, model, program, data, whole=False)
-    except (IndexError, RuntimeError, InputError) as error:  # torch's lookups raise one of these for a bad id
-        if data is not None:
-            raise
-        try:
-            batches, wanted, got = _run_beside(runtime, model, program, data, whole=True)
-        except (IndexError, RuntimeError, InputError):
-            raise ParityError(
-                f"the artifact could not be checked on random inputs: {error}. If the model computes ids from its "
-                "inputs, give labelled rows of your own (--eval-data)"
-            ) from error
+    batches = answered_batches(model, program.schema, runtime.manifest, data)
+    wanted = [one for _, answers in batches for one in answers]
+    got = []
+    for flat, _ in batches:
+        answers = runtime.run(flat)
+        got += [answers[name] for name in program.schema.outputs]
     parity = compare(wanted, got)
     exact = exact and all(t.dtype == "fp32" for t in program.tables.values())
     exact = exact and all(s.precision == "fp32" for s in program.stages)
@@ -252,7 +258,7 @@ def check_artifact(path: Path, model: nn.Module, program: Program, data: EvalDat
             "it was not written; a model that draws random numbers, or that is not in eval mode, does that"
         )
     try:
-        check_rows_are_independent(model, program.schema, batches[:-1])
+        check_rows_are_independent(model, program.schema, [flat for flat, _ in batches][:-1])
     except ParityError as error:
         raise ParityError(f"{error}{mixing_operators(program.graph, program.schema)}") from None
     return parity

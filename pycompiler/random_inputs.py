@@ -44,7 +44,8 @@ def random_inputs(
     if any(REQUEST in tensor["shape"] for one in manifest["inputs"] for tensor in one["tensors"]):
         flat[CANDIDATE_TO_REQUEST] = torch.arange(candidates) * axes[REQUEST] // candidates
     _draw_ids(manifest, flat, make)
-    return flat
+    names = [tensor["name"] for one in manifest["inputs"] for tensor in one["tensors"]]
+    return {name: flat[name] for name in (*names, CANDIDATE_TO_REQUEST) if name in flat}
 
 
 def _draw_ids(manifest: dict, flat: dict[str, Tensor], make: torch.Generator) -> None:
