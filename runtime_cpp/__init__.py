@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from collections.abc import Sequence
 
 # First: it brings libtorch into the process, which the extension links to.
 import torch  # noqa: F401
@@ -24,7 +25,7 @@ class Engine(_engine.Engine):
     whole process: instances are what runs side by side.
     """
 
-    def __init__(self, path: str | os.PathLike[str], **options: int | bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], **options: int | bool | str | Sequence[int]) -> None:
         super().__init__(os.fspath(path), **options)  # pyrefly: ignore [bad-argument-type]
         _live.add(self)
 

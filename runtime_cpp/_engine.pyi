@@ -1,7 +1,8 @@
 """The recpile C++ engine (python/engine_module.cc)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from typing import Literal
 
 import numpy as np
 
@@ -17,14 +18,24 @@ class Engine:
         *,
         instances: int = 0,
         max_batch_size: int = 1024,
+        preferred_batch_sizes: Sequence[int] = (),
         max_queue_delay_microseconds: int = 0,
         max_queue_size: int = 4096,
+        priority_levels: int = 1,
+        default_priority_level: int = 0,
+        default_timeout_microseconds: int = 0,
+        timeout_action: Literal["reject", "delay"] = "reject",
         verify_checksums: bool = True,
     ) -> None: ...
-    def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Answers one request. Blocks. ValueError names what is wrong with the inputs."""
+    def infer(
+        self, inputs: Mapping[str, np.ndarray], *, priority: int = 0, timeout_microseconds: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Answers one request. Blocks. ValueError names what is wrong with the inputs; RuntimeError for one that cannot
+        be answered in time, or at all. `priority` 1 is the highest; 0, as a timeout of 0, is what the options say."""
 
-    def submit(self, inputs: Mapping[str, np.ndarray]) -> Future[dict[str, np.ndarray]]:
+    def submit(
+        self, inputs: Mapping[str, np.ndarray], *, priority: int = 0, timeout_microseconds: int = 0
+    ) -> Future[dict[str, np.ndarray]]:
         """Queues one request."""
 
     def stats(self) -> dict[str, int]:

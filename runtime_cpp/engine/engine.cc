@@ -1,6 +1,5 @@
 #include "recpile/engine.h"
 
-#include <atomic>
 #include <chrono>
 #include <future>
 #include <mutex>
@@ -8,60 +7,15 @@
 
 #include "artifact/artifact.h"
 #include "base/cores.h"
-#include "coalesce/coalescer.h"
+#include "engine/caught.h"
+#include "engine/counters.h"
+#include "engine/describe.h"
+#include "engine/instance.h"
 #include "engine/request_queue.h"
+#include "engine/urgency.h"
 #include "execute/executor.h"
 
 namespace recpile {
-namespace {
-
-uint64_t Nanoseconds(Clock::duration duration) {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count());
-}
-
-ModelInfo Describe(const Manifest& manifest) {
-  ModelInfo info{manifest.name, manifest.version, {}, {}, {}, {}};
-  for (const InputTensor& input : manifest.inputs) info.inputs.push_back(input.spec);
-  for (const OutputSpec& output : manifest.outputs) info.outputs.push_back(output.spec);
-  for (const StageSpec& stage : manifest.stages) {
-    info.stages.push_back({stage.name, stage.kind == StageKind::kEmbedding ? "embedding" : "compiled"});
-  }
-  for (const Table& table : manifest.tables) {
-    info.tables.push_back({table.name, table.dtype, table.rows, table.dim, table.rows * table.row_bytes});
-  }
-  return info;
-}
-
-// A request of `rows` candidates, all zero and with empty bags. Of what the request axis holds there is one row.
-Result<CheckedRequest> WarmUpRequest(const Manifest& manifest, int64_t rows) {
-  InferRequest request;
-  for (const InputTensor& input : manifest.inputs) {
-    Tensor tensor{input.spec.name, input.spec.dtype, input.spec.shape, {}, nullptr};
-    const bool ids = input.role == InputRole::kValues || input.role == InputRole::kWeights;
-    size_t bytes = DTypeBytes(input.spec.dtype);
-    for (int64_t& size : tensor.shape) {
-      if (size == -1) size = ids ? 0 : rows;
-      bytes *= static_cast<size_t>(size);
-    }
-    auto zeros = std::make_shared<std::vector<std::byte>>(bytes);
-    tensor.data = *zeros;
-    tensor.owner = zeros;
-    request.inputs.push_back(std::move(tensor));
-  }
-  return CheckRequest(manifest, std::move(request));
-}
-
-// For what may run out of memory or threads on the way: no exception crosses the engine's boundary.
-template <typename F>
-auto Caught(const char* what, F&& work) -> decltype(work()) {
-  try {
-    return work();
-  } catch (const std::exception& error) {
-    return Status::Internal(std::string(what) + " failed: " + error.what());
-  }
-}
-
-}  // namespace
 
 class Engine::Impl {
  public:
@@ -70,15 +24,18 @@ class Engine::Impl {
         executor(std::move(loaded)),
         options(chosen),
         info(Describe(artifact->manifest())),
-        queue({chosen.max_batch_size, std::chrono::microseconds(chosen.max_queue_delay_microseconds)},
-              static_cast<size_t>(chosen.max_queue_size)) {}
+        queue({chosen.max_batch_size, std::chrono::microseconds(chosen.max_queue_delay_microseconds),
+               chosen.preferred_batch_sizes},
+              {static_cast<size_t>(chosen.max_queue_size), static_cast<size_t>(chosen.priority_levels),
+               chosen.timeout_action == TimeoutAction::kDelay, chosen.instances},
+              [this](std::vector<QueuedRequest> late) { Refuse(std::move(late)); }) {}
 
   // On a thread of its own: setting threads and warming up must not change the caller's.
   Status WarmUp() {
     return std::async(std::launch::async,
                       [this]() -> Status {
                         Executor::InitThread();
-                        Instance instance(*this);
+                        Instance instance(artifact->manifest(), *executor, counters);
                         for (const int64_t rows : {int64_t{1}, int64_t{2}}) {
                           RECPILE_ASSIGN_OR_RETURN(const CheckedRequest request,
                                                    WarmUpRequest(artifact->manifest(), rows));
@@ -95,9 +52,10 @@ class Engine::Impl {
       for (int i = 0; i < options.instances; ++i) {
         threads.emplace_back([this] {
           Executor::InitThread();
-          Instance(*this).Serve();
+          Instance(artifact->manifest(), *executor, counters).Serve(queue);
         });
       }
+      threads.emplace_back([this] { queue.WatchDeadlines(); });
       return {};
     });
   }
@@ -110,102 +68,42 @@ class Engine::Impl {
   }
 
   // What waits for a request: itself, or its pieces if it is too large for one batch.
-  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done) const {
+  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done, const Urgency& urgency) const {
     std::vector<QueuedRequest> pieces;
-    const Clock::time_point now = Clock::now();
+    const auto add = [&](CheckedRequest&& checked, InferCallback answer, const std::shared_ptr<Assembly>& whole) {
+      const int64_t rows = checked.rows;
+      pieces.push_back({std::move(checked), std::move(answer), rows, urgency.since, urgency.deadline, urgency.level,
+                        whole, /*piece=*/pieces.size()});
+    };
     if (request.rows <= options.max_batch_size) {
-      const int64_t rows = request.rows;
-      pieces.push_back({std::move(request), std::move(done), rows, now, nullptr, 0});
+      add(std::move(request), std::move(done), nullptr);
       return pieces;
     }
     std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, options.max_batch_size);
     const auto whole = std::make_shared<Assembly>(artifact->manifest(), cut.size());
-    for (CheckedRequest& piece : cut) {
-      const int64_t rows = piece.rows;
-      pieces.push_back({std::move(piece), done, rows, now, whole, pieces.size()});
-    }
+    for (CheckedRequest& piece : cut) add(std::move(piece), done, whole);
     return pieces;
   }
 
-  // One thread's share: it runs batches, one at a time, until the queue is closed and empty.
-  class Instance {
-   public:
-    explicit Instance(Impl& engine) : engine_(engine), frame_(engine.executor->NewFrame()) {}
-
-    void Serve() {
-      while (true) {
-        std::vector<QueuedRequest> batch = engine_.queue.PopBatch();
-        if (batch.empty()) return;
-        const Clock::time_point start = Clock::now();
-        for (const QueuedRequest& request : batch) engine_.queue_ns += Nanoseconds(start - request.since);
-        Answer(batch);
-      }
+  void Refuse(std::vector<QueuedRequest> late) {
+    for (QueuedRequest& request : late) {
+      const auto timeout =
+          std::chrono::duration_cast<std::chrono::microseconds>(request.deadline - request.since).count();
+      Finish(request,
+             Status::Unavailable("the request cannot be answered within its timeout of " + std::to_string(timeout) +
+                                 " us; send less, or allow more time"),
+             counters);
     }
-
-    Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests) {
-      return Caught("coalescing", [&]() -> Result<std::vector<Tensor>> {
-        return engine_.executor->Run(*frame_, Coalesce(engine_.artifact->manifest(), requests, buffers_));
-      });
-    }
-
-   private:
-    void Answer(std::vector<QueuedRequest>& batch) {
-      std::vector<const CheckedRequest*> requests;
-      for (const QueuedRequest& request : batch) requests.push_back(&request.checked);
-      const Clock::time_point start = Clock::now();
-      const Result<std::vector<Tensor>> outputs = Execute(requests);
-      engine_.compute_ns += Nanoseconds(Clock::now() - start);
-      ++engine_.batches;
-      if (!outputs.ok() && batch.size() > 1) {
-        // One request may be to blame: alone, each gets the answer that it would have got without company.
-        for (QueuedRequest& request : batch) {
-          std::vector<QueuedRequest> alone;
-          alone.push_back(std::move(request));
-          Answer(alone);
-        }
-        return;
-      }
-      Rows rows;
-      for (QueuedRequest& request : batch) {
-        rows.count = request.rows;
-        if (outputs.ok()) engine_.samples += static_cast<uint64_t>(rows.count);
-        Finish(request, outputs.ok() ? InferResult(Split(engine_.artifact->manifest(), outputs.value(), rows))
-                                     : InferResult(outputs.status()));
-        rows.first += rows.count;
-        ++rows.request;
-      }
-    }
-
-    // The request's answer, or a piece of it.
-    void Finish(QueuedRequest& request, InferResult answer) {
-      if (request.whole != nullptr) {
-        std::optional<InferResult> whole = request.whole->Add(request.piece, std::move(answer));
-        if (!whole) return;
-        answer = *std::move(whole);
-      }
-      ++(answer.ok() ? engine_.requests_ok : engine_.requests_failed);
-      request.done(std::move(answer));
-    }
-
-    Impl& engine_;
-    Executor::FramePtr frame_;
-    BatchBuffers buffers_;
-  };
+  }
 
   const std::shared_ptr<const Artifact> artifact;
   const std::unique_ptr<Executor> executor;
   const EngineOptions options;
   const ModelInfo info;
+  Counters counters;
   RequestQueue queue;
   std::mutex stopping;
   std::vector<std::thread> threads;  // guarded by stopping, once started
-  std::atomic<uint64_t> requests_ok = 0;
-  std::atomic<uint64_t> requests_failed = 0;
-  std::atomic<uint64_t> requests_rejected = 0;
-  std::atomic<uint64_t> samples = 0;
-  std::atomic<uint64_t> batches = 0;
-  std::atomic<uint64_t> queue_ns = 0;
-  std::atomic<uint64_t> compute_ns = 0;
 };
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -233,18 +131,29 @@ const ModelInfo& Engine::model() const { return impl_->info; }
 const EngineOptions& Engine::options() const { return impl_->options; }
 
 EngineStats Engine::stats() const {
-  return {impl_->requests_ok, impl_->requests_failed, impl_->requests_rejected, impl_->samples,
-          impl_->batches,     impl_->queue.size(),    impl_->queue_ns,          impl_->compute_ns};
+  const Counters& all = impl_->counters;
+  EngineStats stats;
+  stats.requests_ok = all.requests_ok;
+  stats.requests_failed = all.requests_failed;
+  stats.requests_rejected = all.requests_rejected;
+  stats.requests_expired = all.requests_expired;
+  stats.samples = all.samples;
+  stats.batches = all.batches;
+  stats.queued = impl_->queue.size();
+  stats.queue_ns = all.queue_ns;
+  stats.compute_ns = all.compute_ns;
+  return stats;
 }
 
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
+    RECPILE_ASSIGN_OR_RETURN(const Urgency urgency, UrgencyOf(request, impl_->options, Clock::now()));
     RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
-    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done));
+    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency);
     return impl_->queue.Push(pieces);
   };
   Status status = submit();
-  if (!status.ok()) ++impl_->requests_rejected;
+  if (!status.ok()) ++impl_->counters.requests_rejected;
   return status;
 }
 

@@ -1,21 +1,65 @@
 #include "engine/request_queue.h"
 
+#include <algorithm>
 #include <iterator>
+#include <ranges>
 
 namespace recpile {
+namespace {
+
+// Looking through the queue for late requests costs its length; they need not be found sooner than this.
+constexpr std::chrono::microseconds kLookEvery(500);
+
+std::string Microseconds(Clock::duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count()) + " us";
+}
+
+}  // namespace
+
+RequestQueue::RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse)
+    : batch_(batch), policy_(policy), refuse_(std::move(refuse)), levels_(policy.levels), rows_(policy.levels) {}
 
 Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
+  const Clock::time_point deadline = pieces[0].deadline;
+  bool watch = false;
   {
     const std::lock_guard lock(mutex_);
-    if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
-    if (waiting_.size() >= max_size_) {
-      return Status::Unavailable("the queue is full: " + std::to_string(max_size_) +
-                                 " requests wait; send fewer at once");
+    RECPILE_RETURN_IF_ERROR(Admit(pieces));
+    if (deadline != kNever && !policy_.delay_late) {
+      watch = deadline - cost_.At(pieces[0].since).Of(pieces[0].rows) < watched_;
     }
-    waiting_.insert(waiting_.end(), std::make_move_iterator(pieces.begin()), std::make_move_iterator(pieces.end()));
+    for (QueuedRequest& piece : pieces) Insert(std::move(piece));
   }
   changed_.notify_one();  // whom it wakes passes on what it leaves
+  if (watch) deadlines_changed_.notify_one();
   return {};
+}
+
+Status RequestQueue::Admit(std::span<const QueuedRequest> pieces) const {
+  if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
+  if (size_ >= policy_.max_size) {
+    return Status::Unavailable("the queue is full: " + std::to_string(policy_.max_size) +
+                               " requests wait; send fewer at once");
+  }
+  const QueuedRequest& first = pieces[0];
+  if (first.deadline == kNever || policy_.delay_late) return {};
+  // What runs now is half done, as far as anyone knows.
+  int64_t ahead = running_rows_ / 2, own = 0;
+  for (size_t level = 0; level <= first.level; ++level) ahead += rows_[level];
+  for (const QueuedRequest& piece : pieces) own += piece.rows;
+  const RunCost cost = cost_.At(first.since);
+  const auto side_by_side = std::min<int64_t>(policy_.instances, static_cast<int64_t>(pieces.size()));
+  const Clock::duration takes = cost.OfAll(ahead, batch_.max_batch_size) / policy_.instances +
+                                cost.OfAll(own, batch_.max_batch_size) / side_by_side;
+  if (first.since + takes <= first.deadline) return {};
+  return Status::Unavailable("the answer would take about " + Microseconds(takes) + ", longer than its timeout of " +
+                             Microseconds(first.deadline - first.since) + "; send less, or allow more time");
+}
+
+void RequestQueue::Insert(QueuedRequest&& request) {
+  rows_[request.level] += request.rows;
+  ++size_;
+  levels_[request.level].push_back(std::move(request));
 }
 
 std::vector<QueuedRequest> RequestQueue::PopBatch() {
@@ -23,13 +67,17 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
   while (true) {
     BatchOptions options = batch_;
     if (closed_) options.max_delay = {};
-    const BatchChoice choice = ChooseBatch(waiting_, Clock::now(), options);
+    const Clock::time_point now = Clock::now();
+    const BatchChoice choice = ChooseBatch(levels_ | std::views::join, now, options, cost_.At(now));
+    if (!choice.late.empty()) {
+      Late(Take(choice.late), lock);
+      continue;
+    }
     if (choice.take > 0) {
-      const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(choice.take);
-      std::vector<QueuedRequest> batch(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
-      waiting_.erase(waiting_.begin(), end);
+      std::vector<QueuedRequest> batch = TakeFront(choice.take);
+      for (const QueuedRequest& request : batch) running_rows_ += request.rows;
       // What is left over may be enough for another instance, whose wake-up this one may have used.
-      if (!waiting_.empty()) changed_.notify_one();
+      if (size_ > 0) changed_.notify_one();
       return batch;
     }
     if (choice.wake) {
@@ -42,17 +90,107 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
   }
 }
 
+void RequestQueue::Measured(int64_t rows, Clock::duration took) {
+  const std::lock_guard lock(mutex_);
+  running_rows_ -= rows;
+  cost_.Measured(rows, took, Clock::now());
+}
+
+std::vector<QueuedRequest> RequestQueue::Take(const std::vector<size_t>& from) {
+  std::vector<QueuedRequest> taken;
+  size_t place = 0;
+  auto next = from.begin();
+  for (size_t level = 0; level < levels_.size() && next != from.end(); ++level) {
+    Level& all = levels_[level];
+    const size_t end = place + all.size();
+    std::vector<QueuedRequest> kept;
+    // As far as the last one that is wanted; what is kept of that goes back in front of the rest.
+    for (; next != from.end() && *next < end; ++place) {
+      if (place == *next) {
+        ++next;
+        rows_[level] -= all.front().rows;
+        taken.push_back(std::move(all.front()));
+      } else {
+        kept.push_back(std::move(all.front()));
+      }
+      all.pop_front();
+    }
+    for (QueuedRequest& request : kept | std::views::reverse) all.push_front(std::move(request));
+    place = end;
+  }
+  size_ -= taken.size();
+  return taken;
+}
+
+std::vector<QueuedRequest> RequestQueue::TakeFront(size_t count) {
+  std::vector<QueuedRequest> taken;
+  taken.reserve(count);
+  for (size_t level = 0; taken.size() < count; ++level) {
+    Level& all = levels_[level];
+    while (!all.empty() && taken.size() < count) {
+      rows_[level] -= all.front().rows;
+      taken.push_back(std::move(all.front()));
+      all.pop_front();
+    }
+  }
+  size_ -= count;
+  return taken;
+}
+
+void RequestQueue::Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock) {
+  if (policy_.delay_late) {
+    for (QueuedRequest& request : requests) {
+      request.deadline = kNever;
+      Insert(std::move(request));
+    }
+    return;
+  }
+  lock.unlock();
+  refuse_(std::move(requests));
+  lock.lock();
+}
+
+void RequestQueue::WatchDeadlines() {
+  std::unique_lock lock(mutex_);
+  while (!closed_) {
+    const Clock::time_point now = Clock::now();
+    const RunCost cost = cost_.At(now);
+    std::vector<size_t> late;
+    watched_ = kNever;
+    if (!policy_.delay_late) {
+      size_t place = 0;
+      for (const QueuedRequest& request : levels_ | std::views::join) {
+        if (IsLate(request, now, cost)) {
+          late.push_back(place);
+        } else if (request.deadline != kNever) {
+          watched_ = std::min(watched_, request.deadline - cost.Of(request.rows));
+        }
+        ++place;
+      }
+    }
+    if (!late.empty()) {
+      Late(Take(late), lock);
+    } else if (watched_ == kNever) {
+      deadlines_changed_.wait(lock);
+    } else {
+      watched_ = std::max(watched_, now + kLookEvery);
+      deadlines_changed_.wait_until(lock, watched_);
+    }
+  }
+}
+
 void RequestQueue::Close() {
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
   }
   changed_.notify_all();
+  deadlines_changed_.notify_all();
 }
 
 size_t RequestQueue::size() const {
   const std::lock_guard lock(mutex_);
-  return waiting_.size();
+  return size_;
 }
 
 }  // namespace recpile

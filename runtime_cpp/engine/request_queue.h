@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -18,25 +19,45 @@ namespace recpile {
 struct QueuedRequest {
   CheckedRequest checked;
   InferCallback done;
-  int64_t rows = 0;  // for ChooseBatch
+  int64_t rows = 0;  // for ChooseBatch, as the next two
   Clock::time_point since = {};
+  Clock::time_point deadline = kNever;
+  size_t level = 0;  // of priority, 0 is the highest
   // Of a piece: what it is a piece of, and which.
-  std::shared_ptr<Assembly> whole;
+  std::shared_ptr<Assembly> whole = {};
   size_t piece = 0;
 };
 
-// Thread-safe. First in, first out.
+struct QueuePolicy {
+  size_t max_size = 4096;
+  size_t levels = 1;
+  // What becomes of requests that cannot be answered in time: refused, or put behind the others of their level.
+  bool delay_late = false;
+  int instances = 1;  // that empty the queue, to estimate how long a request would wait
+};
+
+// Thread-safe. The highest level first, and within a level first in, first out.
 class RequestQueue {
  public:
-  RequestQueue(const BatchOptions& batch, size_t max_size) : batch_(batch), max_size_(max_size) {}
+  // Takes requests that wait and can no longer be answered in time, to answer that. Called without the lock, on any
+  // thread that is in a method of the queue.
+  using Refuse = std::function<void(std::vector<QueuedRequest>)>;
+
+  RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse);
 
   // Queues one request: itself, or all its pieces. Unavailable, and they are untouched, when the queue is full or
-  // closed. The pieces of one request need room for one only.
+  // closed, or when what waits already leaves too little time for it. The pieces of one request need room for one only.
   Status Push(std::span<QueuedRequest> pieces);
   Status Push(QueuedRequest&& request) { return Push(std::span(&request, 1)); }
 
-  // Blocks until ChooseBatch takes something. Empty: the queue is closed and drained, there will be nothing more.
+  // Blocks until ChooseBatch takes something. Empty: the queue is closed and drained, there will be nothing more. After
+  // a batch has run, Measured.
   std::vector<QueuedRequest> PopBatch();
+  void Measured(int64_t rows, Clock::duration took);
+
+  // Blocks until the queue is closed; meanwhile refuses every request when its time is over, busy though all instances
+  // may be. For a thread of its own.
+  void WatchDeadlines();
 
   // Refuses further requests; those that wait are still handed out, without delay.
   void Close();
@@ -44,12 +65,30 @@ class RequestQueue {
   size_t size() const;
 
  private:
+  using Level = std::deque<QueuedRequest>;
+
+  Status Admit(std::span<const QueuedRequest> pieces) const;
+  void Insert(QueuedRequest&& request);
+  // The places `from` (ascending, counted through all levels).
+  std::vector<QueuedRequest> Take(const std::vector<size_t>& from);
+  std::vector<QueuedRequest> TakeFront(size_t count);
+  // Refuses them, without the lock, or puts them behind the others.
+  void Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock);
+
   const BatchOptions batch_;
-  const size_t max_size_;
+  const QueuePolicy policy_;
+  const Refuse refuse_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<QueuedRequest> waiting_;  // guarded by mutex_
-  bool closed_ = false;                // guarded by mutex_
+  std::condition_variable deadlines_changed_;
+  // All guarded by mutex_.
+  std::vector<Level> levels_;
+  std::vector<int64_t> rows_;  // candidates that wait, a level
+  size_t size_ = 0;
+  int64_t running_rows_ = 0;
+  RunCostModel cost_;
+  Clock::time_point watched_ = kNever;  // when WatchDeadlines looks next
+  bool closed_ = false;
 };
 
 }  // namespace recpile

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "recpile/engine.h"
@@ -93,8 +94,10 @@ py::dict ToDict(const std::vector<Tensor>& outputs) {
   return answer;
 }
 
-py::dict Infer(Engine& engine, const py::dict& inputs) {
+py::dict Infer(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds) {
   InferRequest request = ToRequest(inputs);
+  request.priority = priority;
+  request.timeout_microseconds = timeout_microseconds;
   InferResult result = [&] {
     const py::gil_scoped_release release;
     return engine.Infer(std::move(request));
@@ -124,8 +127,10 @@ void Resolve(const py::object& future, const InferResult& result) {
 }
 
 // A concurrent.futures.Future, so that one Python thread can have many requests under way.
-py::object Submit(Engine& engine, const py::dict& inputs) {
+py::object Submit(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds) {
   InferRequest request = ToRequest(inputs);
+  request.priority = priority;
+  request.timeout_microseconds = timeout_microseconds;
   py::object future = py::module_::import("concurrent.futures").attr("Future")();
   auto* shared = new py::object(future);
   const auto done = [shared](const InferResult& result) {
@@ -152,14 +157,39 @@ py::object Submit(Engine& engine, const py::dict& inputs) {
   return future;
 }
 
-std::unique_ptr<Engine> Load(const std::string& path, int instances, int64_t max_batch_size,
-                             int64_t max_queue_delay_microseconds, int64_t max_queue_size, bool verify_checksums) {
+TimeoutAction ToTimeoutAction(const std::string& name) {
+  if (name == "reject") return TimeoutAction::kReject;
+  if (name == "delay") return TimeoutAction::kDelay;
+  throw py::value_error("timeout_action: got '" + name + "'; use 'reject' or 'delay'");
+}
+
+// Every option by its name in EngineOptions; what is not given stays as it is there.
+EngineOptions ToOptions(const py::kwargs& given) {
   EngineOptions options;
-  options.instances = instances;
-  options.max_batch_size = max_batch_size;
-  options.max_queue_delay_microseconds = max_queue_delay_microseconds;
-  options.max_queue_size = max_queue_size;
-  options.verify_checksums = verify_checksums;
+  for (const auto& [key, value] : given) {
+    const auto name = py::cast<std::string>(key);
+    const auto is = [&](const char* option, auto& into) {
+      if (name != option) return false;
+      into = py::cast<std::remove_reference_t<decltype(into)>>(value);
+      return true;
+    };
+    if (name == "timeout_action") {
+      options.timeout_action = ToTimeoutAction(py::cast<std::string>(value));
+      continue;
+    }
+    const bool known = is("instances", options.instances) || is("max_batch_size", options.max_batch_size) ||
+                       is("preferred_batch_sizes", options.preferred_batch_sizes) ||
+                       is("max_queue_delay_microseconds", options.max_queue_delay_microseconds) ||
+                       is("max_queue_size", options.max_queue_size) || is("priority_levels", options.priority_levels) ||
+                       is("default_priority_level", options.default_priority_level) ||
+                       is("default_timeout_microseconds", options.default_timeout_microseconds) ||
+                       is("verify_checksums", options.verify_checksums);
+    if (!known) throw py::type_error("Engine has no option '" + name + "'");
+  }
+  return options;
+}
+
+std::unique_ptr<Engine> Load(const std::string& path, const EngineOptions& options) {
   Result<std::unique_ptr<Engine>> engine = [&] {
     const py::gil_scoped_release release;
     return Engine::Load(path, options);
@@ -181,6 +211,7 @@ py::dict Stats(const Engine& engine) {
   answer["requests_ok"] = stats.requests_ok;
   answer["requests_failed"] = stats.requests_failed;
   answer["requests_rejected"] = stats.requests_rejected;
+  answer["requests_expired"] = stats.requests_expired;
   answer["samples"] = stats.samples;
   answer["batches"] = stats.batches;
   answer["queued"] = stats.queued;
@@ -211,17 +242,14 @@ PYBIND11_MODULE(_engine, module) {
   module.doc() = "The recpile C++ engine.";
   py::class_<Engine, std::unique_ptr<Engine, Unloader>>(module, "Engine",
                                                         "One loaded artifact, its worker threads and its queue.")
-      .def(py::init([](const std::string& path, int instances, int64_t max_batch_size,
-                       int64_t max_queue_delay_microseconds, int64_t max_queue_size, bool verify_checksums) {
-             return std::unique_ptr<Engine, Unloader>(
-                 Load(path, instances, max_batch_size, max_queue_delay_microseconds, max_queue_size, verify_checksums)
-                     .release());
+      .def(py::init([](const std::string& path, const py::kwargs& options) {
+             return std::unique_ptr<Engine, Unloader>(Load(path, ToOptions(options)).release());
            }),
-           py::arg("path"), py::kw_only(), py::arg("instances") = 0, py::arg("max_batch_size") = 1024,
-           py::arg("max_queue_delay_microseconds") = 0, py::arg("max_queue_size") = 4096,
-           py::arg("verify_checksums") = true)
-      .def("infer", &Infer, py::arg("inputs"), "Answers one request: name -> array in, name -> array out. Blocks.")
-      .def("submit", &Submit, py::arg("inputs"), "Queues one request; returns a concurrent.futures.Future.")
+           py::arg("path"))
+      .def("infer", &Infer, py::arg("inputs"), py::kw_only(), py::arg("priority") = 0,
+           py::arg("timeout_microseconds") = 0, "Answers one request: name -> array in, name -> array out. Blocks.")
+      .def("submit", &Submit, py::arg("inputs"), py::kw_only(), py::arg("priority") = 0,
+           py::arg("timeout_microseconds") = 0, "Queues one request; returns a concurrent.futures.Future.")
       .def("stats", &Stats, "Counters since load.")
       .def("stop", &Stop, "Refuses new requests, answers every accepted one.")
       .def_property_readonly("name", [](const Engine& engine) { return engine.model().name; })

@@ -17,6 +17,12 @@
 
 namespace recpile {
 
+// What becomes of a request that cannot be answered within its timeout.
+enum class TimeoutAction {
+  kReject,  // it is answered at once with kUnavailable
+  kDelay,   // it goes behind the others of its priority, and is answered some time
+};
+
 struct EngineOptions {
   // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
   int instances = 0;
@@ -25,6 +31,15 @@ struct EngineOptions {
   int64_t max_batch_size = 1024;
   // How long a request may wait for company while an instance is idle. 0: an idle instance never waits.
   int64_t max_queue_delay_microseconds = 0;
+  // Batches of just so many candidates run at once; others wait for company, as long as the delay says.
+  std::vector<int64_t> preferred_batch_sizes;
+  // Requests of a higher priority run first. 1: all are equal, and what they ask for is ignored.
+  int priority_levels = 1;
+  // Of requests that ask for none, or for one that there is not. 0: the middle one.
+  int default_priority_level = 0;
+  // From Submit to the answer, of requests that say nothing else. 0: without limit.
+  int64_t default_timeout_microseconds = 0;
+  TimeoutAction timeout_action = TimeoutAction::kReject;
   // Requests that may wait; one more is refused with kUnavailable.
   int64_t max_queue_size = 4096;
   // Where FBGEMM's operator libraries lie. Empty: beside the libtorch that this process loaded.
@@ -62,6 +77,11 @@ struct ModelInfo {
 
 struct InferRequest {
   std::vector<Tensor> inputs;  // in any order; each input of the model exactly once
+  // 1 is the highest of EngineOptions::priority_levels; 0 is the default level.
+  uint64_t priority = 0;
+  // From Submit to the answer. 0: EngineOptions::default_timeout_microseconds. A request that, as far as past runs
+  // tell, cannot be answered in time is refused as soon as that is known: by Submit, or later by kUnavailable.
+  int64_t timeout_microseconds = 0;
 };
 
 // The model's outputs in its order, holding the rows of this request alone.
@@ -73,6 +93,7 @@ struct EngineStats {
   uint64_t requests_ok = 0;
   uint64_t requests_failed = 0;    // accepted, then answered with an error
   uint64_t requests_rejected = 0;  // refused by Submit
+  uint64_t requests_expired = 0;   // of the failed ones, those whose timeout was over, or would have been
   uint64_t samples = 0;            // candidates answered
   uint64_t batches = 0;            // executions of the DAG
   uint64_t queued = 0;             // waiting now

@@ -8,6 +8,7 @@
 #include "kserve/infer_codec.h"
 #include "kserve/json_tensor.h"
 #include "kserve/request_json.h"
+#include "kserve/scheduling.h"
 
 namespace recpile::kserve {
 namespace {
@@ -201,6 +202,8 @@ Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model) {
     decoded.id = id->get<std::string>();
   }
   RECPILE_ASSIGN_OR_RETURN(decoded.outputs, DecodeOutputs(parsed.tree, model));
+  RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(parsed.tree, "the request"));
+  RECPILE_RETURN_IF_ERROR(ReadScheduling(*parameters, &decoded.request));
   BinaryTail tail(body.bytes.subspan(json_length), body.owner, body.json_length.has_value());
   RECPILE_ASSIGN_OR_RETURN(decoded.request.inputs, DecodeInputs(parsed, &tail));
   if (tail.left() > 0) {

@@ -14,6 +14,7 @@ constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
 struct Waiting {
   int64_t rows;
   Clock::time_point since;
+  Clock::time_point deadline = kNever;
 };
 using Queue = std::vector<Waiting>;
 
@@ -97,7 +98,7 @@ TEST(ChooseBatch, SumNeverExceedsTheMaximumUnlessAlone) {
   for (int round = 0; round < 5000; ++round) {
     Queue queue(random() % 6);
     for (Waiting& request : queue)
-      request = {static_cast<int64_t>(1 + random() % 10), At(static_cast<int64_t>(random() % 200))};
+      request = {static_cast<int64_t>(1 + random() % 10), At(static_cast<int64_t>(random() % 200)), kNever};
     const auto now = At(200);
     const BatchChoice choice = ChooseBatch(queue, now, random() % 2 == 0 ? Patient() : Eager());
     ASSERT_LE(choice.take, queue.size());
@@ -112,6 +113,66 @@ TEST(ChooseBatch, SumNeverExceedsTheMaximumUnlessAlone) {
       EXPECT_GT(choice.wake.value_or(Clock::time_point::max()), now);
     }
   }
+}
+
+// Runs take 10 us and 1 us a candidate.
+constexpr RunCost kCost = {10'000, 1'000};
+
+using Places = std::vector<size_t>;
+
+TEST(ChooseBatch, RequestWhoseTimeIsOverIsLate) {
+  const Queue queue = {{1, At(0), At(50)}};
+  EXPECT_EQ(ChooseBatch(queue, At(50), Eager()).take, 1u);
+  const BatchChoice choice = ChooseBatch(queue, At(51), Eager());
+  EXPECT_EQ(choice.take, 0u);
+  EXPECT_EQ(choice.late, Places{0});
+}
+
+TEST(ChooseBatch, RequestThatWouldNotBeDoneInTimeIsLate) {
+  // 2 candidates take 12 us.
+  const Queue queue = {{2, At(0), At(50)}};
+  EXPECT_EQ(ChooseBatch(queue, At(38), Eager(), kCost).take, 1u);
+  EXPECT_EQ(ChooseBatch(queue, At(39), Eager(), kCost).late, Places{0});
+}
+
+TEST(ChooseBatch, EveryLateOneOnTheWayIsFoundAndNothingTakenMeanwhile) {
+  const Queue queue = {{1, At(0), At(5)}, {1, At(0)}, {1, At(0), At(6)}, {7, At(0)}, {1, At(0), At(5)}};
+  const BatchChoice choice = ChooseBatch(queue, At(10), Eager());
+  EXPECT_EQ(choice.take, 0u);
+  EXPECT_EQ(choice.late, (Places{0, 2}));  // the batch is full before the last
+  EXPECT_FALSE(choice.wake);
+}
+
+TEST(ChooseBatch, DoesNotGrowUntilOneOfItsRequestsWouldBeLate) {
+  // Together 10 + 2 + 3 us.
+  EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(15)}, {3, At(0)}}, At(0), Eager(), kCost).take, 2u);
+  EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(14)}, {3, At(0)}}, At(0), Eager(), kCost).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{2, At(0)}, {3, At(0), At(14)}}, At(0), Eager(), kCost).take, 1u);
+}
+
+TEST(ChooseBatch, WaitsForCompanyNoLongerThanHalfOfARequestsTime) {
+  const Queue queue = {{1, At(0)}, {1, At(10), At(50)}};
+  EXPECT_EQ(ChooseBatch(queue, At(20), Patient()).wake, At(30));
+  EXPECT_EQ(ChooseBatch(queue, At(30), Patient()).take, 2u);
+}
+
+// Preferably batches of 4 or 6.
+BatchOptions Choosy() { return {8, std::chrono::microseconds(100), {4, 6}}; }
+
+TEST(ChooseBatch, PreferredSizeDoesNotWait) {
+  EXPECT_EQ(ChooseBatch(Queue{{1, At(0)}, {3, At(0)}}, At(0), Choosy()).take, 2u);
+  EXPECT_EQ(ChooseBatch(Queue{{1, At(0)}, {2, At(0)}}, At(0), Choosy()).take, 0u);
+}
+
+TEST(ChooseBatch, LargestPreferredSizeThatCanBeMadeIsTaken) {
+  EXPECT_EQ(ChooseBatch(Queue{{4, At(0)}, {2, At(0)}, {1, At(0)}}, At(0), Choosy()).take, 2u);
+  EXPECT_EQ(ChooseBatch(Queue{{4, At(0)}, {3, At(0)}}, At(0), Choosy()).take, 1u);
+}
+
+TEST(ChooseBatch, WithoutAPreferredSizeEverythingGoesWhenItIsDue) {
+  const Queue queue = {{3, At(0)}, {2, At(0)}};
+  EXPECT_EQ(ChooseBatch(queue, At(99), Choosy()).wake, At(100));
+  EXPECT_EQ(ChooseBatch(queue, At(100), Choosy()).take, 2u);
 }
 
 }  // namespace

@@ -32,8 +32,16 @@ std::vector<int64_t> Numbers(const std::vector<QueuedRequest>& requests) {
 
 using Order = std::vector<int64_t>;
 
+// A queue with one level, whose requests have no deadlines.
+class Queue : public RequestQueue {
+ public:
+  Queue(int64_t most, Clock::duration delay, size_t size)
+      : RequestQueue({most, std::chrono::duration_cast<std::chrono::microseconds>(delay)}, {.max_size = size},
+                     [](std::vector<QueuedRequest>) { ADD_FAILURE() << "nothing is late"; }) {}
+};
+
 TEST(RequestQueue, IsFirstInFirstOut) {
-  RequestQueue queue({2, std::chrono::microseconds(0)}, 100);
+  Queue queue(2, std::chrono::microseconds(0), 100);
   for (int64_t i = 0; i < 5; ++i) ASSERT_TRUE(queue.Push(Numbered(i)).ok());
   EXPECT_EQ(queue.size(), 5u);
   EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0, 1}));
@@ -43,7 +51,7 @@ TEST(RequestQueue, IsFirstInFirstOut) {
 }
 
 TEST(RequestQueue, PiecesOfOneRequestAreTakenTogetherOrNotAtAll) {
-  RequestQueue queue({1, std::chrono::microseconds(0)}, 2);
+  Queue queue(1, std::chrono::microseconds(0), 2);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());
   std::vector<QueuedRequest> pieces;
   for (int64_t i = 1; i < 4; ++i) pieces.push_back(Numbered(i));
@@ -56,7 +64,7 @@ TEST(RequestQueue, PiecesOfOneRequestAreTakenTogetherOrNotAtAll) {
 }
 
 TEST(RequestQueue, FullQueueRefusesAndLeavesTheRequestUntouched) {
-  RequestQueue queue({8, std::chrono::microseconds(0)}, 2);
+  Queue queue(8, std::chrono::microseconds(0), 2);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());
   ASSERT_TRUE(queue.Push(Numbered(1)).ok());
   QueuedRequest third = Numbered(2);
@@ -73,7 +81,7 @@ TEST(RequestQueue, FullQueueRefusesAndLeavesTheRequestUntouched) {
 }
 
 TEST(RequestQueue, ClosedQueueRefusesAndLeavesTheRequestUntouched) {
-  RequestQueue queue({8, std::chrono::microseconds(0)}, 2);
+  Queue queue(8, std::chrono::microseconds(0), 2);
   queue.Close();
   QueuedRequest late = Numbered(0);
   const Status status = queue.Push(std::move(late));
@@ -83,7 +91,7 @@ TEST(RequestQueue, ClosedQueueRefusesAndLeavesTheRequestUntouched) {
 }
 
 TEST(RequestQueue, CloseDrainsWhatWaitsThenGivesEmptyForEver) {
-  RequestQueue queue({2, kForever}, 100);
+  Queue queue(2, kForever, 100);
   for (int64_t i = 0; i < 3; ++i) ASSERT_TRUE(queue.Push(Numbered(i)).ok());
   queue.Close();
   queue.Close();
@@ -94,14 +102,14 @@ TEST(RequestQueue, CloseDrainsWhatWaitsThenGivesEmptyForEver) {
 }
 
 TEST(RequestQueue, FullBatchIgnoresTheDelay) {
-  RequestQueue queue({2, kForever}, 100);
+  Queue queue(2, kForever, 100);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());
   ASSERT_TRUE(queue.Push(Numbered(1)).ok());
   EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0, 1}));
 }
 
 TEST(RequestQueue, RequestThatIsDueGoes) {
-  RequestQueue queue({8, kForever}, 100);
+  Queue queue(8, kForever, 100);
   QueuedRequest old = Numbered(0);
   old.since -= kForever;
   ASSERT_TRUE(queue.Push(std::move(old)).ok());
@@ -110,7 +118,7 @@ TEST(RequestQueue, RequestThatIsDueGoes) {
 
 TEST(RequestQueue, RequestWithoutCompanyGoesWhenItIsDue) {
   constexpr std::chrono::milliseconds kDelay(2);
-  RequestQueue queue({8, kDelay}, 100);
+  Queue queue(8, kDelay, 100);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());
   const auto batch = queue.PopBatch();
   EXPECT_EQ(Numbers(batch), Order{0});
@@ -118,7 +126,7 @@ TEST(RequestQueue, RequestWithoutCompanyGoesWhenItIsDue) {
 }
 
 TEST(RequestQueue, LargeRequestRunsAlone) {
-  RequestQueue queue({2, kForever}, 100);
+  Queue queue(2, kForever, 100);
   ASSERT_TRUE(queue.Push(Numbered(0, 1000)).ok());
   ASSERT_TRUE(queue.Push(Numbered(1, 2)).ok());
   EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0}));
@@ -126,14 +134,14 @@ TEST(RequestQueue, LargeRequestRunsAlone) {
 }
 
 TEST(RequestQueue, PushWakesWhoeverWaits) {
-  RequestQueue queue({8, std::chrono::microseconds(0)}, 100);
+  Queue queue(8, std::chrono::microseconds(0), 100);
   auto popped = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
   ASSERT_TRUE(queue.Push(Numbered(7)).ok());
   EXPECT_EQ(popped.get(), Order{7});
 }
 
 TEST(RequestQueue, PushThatFillsTheBatchWakesWhoeverWaitsForCompany) {
-  RequestQueue queue({2, kForever}, 100);
+  Queue queue(2, kForever, 100);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());
   auto popped = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
   ASSERT_TRUE(queue.Push(Numbered(1)).ok());
@@ -141,7 +149,7 @@ TEST(RequestQueue, PushThatFillsTheBatchWakesWhoeverWaitsForCompany) {
 }
 
 TEST(RequestQueue, CloseWakesWhoeverWaitsForCompany) {
-  RequestQueue queue({8, kForever}, 100);
+  Queue queue(8, kForever, 100);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());
   auto popped = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
   queue.Close();
@@ -174,14 +182,14 @@ Order PoppedBy(int consumers, RequestQueue& queue, Feed feed) {
 
 TEST(RequestQueue, CloseWakesEverybody) {
   for (int round = 0; round < kRounds; ++round) {
-    RequestQueue queue({8, kForever}, 100);
+    Queue queue(8, kForever, 100);
     EXPECT_EQ(PoppedBy(3, queue, [&] { queue.Close(); }), Order{});
   }
 }
 
 TEST(RequestQueue, LeftoverOfOneBatchWakesAnother) {
   for (int round = 0; round < kRounds; ++round) {
-    RequestQueue queue({2, kForever}, 100);
+    Queue queue(2, kForever, 100);
     const auto feed = [&] {
       EXPECT_TRUE(queue.Push(Numbered(0, 1)).ok());
       // Sends the first one on its way, and fills a batch of its own: one wake-up for two consumers.
@@ -195,7 +203,7 @@ TEST(RequestQueue, LeftoverOfOneBatchWakesAnother) {
 // producer within each consumer, and no batch is too large.
 void ExpectEveryRequestOnce(Clock::duration delay) {
   constexpr int64_t kEach = 3000, kMost = 5;
-  RequestQueue queue({kMost, std::chrono::duration_cast<std::chrono::microseconds>(delay)}, 2 * kEach);
+  Queue queue(kMost, delay, 2 * kEach);
   const auto consume = [&] {
     Order mine;
     while (true) {

@@ -35,6 +35,27 @@ TEST(InferCodec, DecodesJsonInputsFlatAndNested) {
   EXPECT_EQ(Values<int64_t>(inputs[1]), (std::vector<int64_t>{5, 6}));
 }
 
+TEST(InferCodec, PriorityAndTimeoutAreThoseOfTheRequest) {
+  const auto with = [](const std::string& parameters) {
+    return Decode(
+        R"({"inputs":[{"name":"dense","datatype":"FP32","shape":[1,1],"data":[1]}],"outputs":[{"name":"score"}],
+                       "parameters":)" +
+        parameters + "}");
+  };
+  const auto both = with(R"({"priority":2,"timeout":5000})");
+  ASSERT_TRUE(both.ok()) << both.status().message();
+  EXPECT_EQ(both.value().request.priority, 2u);
+  EXPECT_EQ(both.value().request.timeout_microseconds, 5000);
+  const auto none = with(R"({"priority":null})");
+  EXPECT_EQ(none.value().request.priority, 0u);
+  EXPECT_EQ(none.value().request.timeout_microseconds, 0);
+  EXPECT_GT(with(R"({"timeout":18446744073709551615})").value().request.timeout_microseconds, 0);
+  EXPECT_EQ(with(R"({"timeout":-1})").status().message(),
+            "the request: parameter \"timeout\" must be an integer of at least 0");
+  EXPECT_EQ(with(R"({"priority":"1"})").status().message(),
+            "the request: parameter \"priority\" must be an integer of at least 0");
+}
+
 TEST(InferCodec, ABinaryInputIsAViewThatKeepsTheBodyAlive) {
   RequestBody body = MakeBody(kBinaryDense, Bytes<float>({1, 2, 3, 4}));
   const std::byte* const blob = body.bytes.data() + *body.json_length;

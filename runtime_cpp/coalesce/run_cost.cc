@@ -1,0 +1,52 @@
+#include "coalesce/run_cost.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace recpile {
+namespace {
+
+// What a run still counts after the next one: the last twenty or so make the line.
+constexpr double kKept = 0.95;
+constexpr double kHalfLifeNs = 1e9;
+// Keeps sums of times far from overflow.
+constexpr double kLongestNs = 3.6e12;
+
+Clock::duration Nanoseconds(double ns) {
+  return std::chrono::duration_cast<Clock::duration>(
+      std::chrono::nanoseconds(static_cast<int64_t>(std::min(ns, kLongestNs))));
+}
+
+}  // namespace
+
+Clock::duration RunCost::Of(int64_t rows) const { return Nanoseconds(fixed_ns + row_ns * static_cast<double>(rows)); }
+
+Clock::duration RunCost::OfAll(int64_t rows, int64_t most) const {
+  const double runs = std::ceil(static_cast<double>(rows) / static_cast<double>(most));
+  return Nanoseconds(fixed_ns * runs + row_ns * static_cast<double>(rows));
+}
+
+void RunCostModel::Measured(int64_t rows, Clock::duration took, Clock::time_point now) {
+  const auto x = static_cast<double>(rows);
+  const auto y = static_cast<double>(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
+  n_ = n_ * kKept + 1;
+  x_ = x_ * kKept + x;
+  y_ = y_ * kKept + y;
+  xx_ = xx_ * kKept + x * x;
+  xy_ = xy_ * kKept + x * y;
+  last_ = now;
+}
+
+RunCost RunCostModel::At(Clock::time_point now) const {
+  if (n_ == 0) return {};
+  // Least squares. Runs of one size leave the slope open: it is then the fixed part that explains them.
+  const double spread = n_ * xx_ - x_ * x_;
+  double row = spread > 1e-6 * n_ * xx_ ? (n_ * xy_ - x_ * y_) / spread : 0;
+  row = std::clamp(row, 0.0, y_ / x_);
+  const double fixed = std::max(0.0, (y_ - row * x_) / n_);
+  const double age = std::chrono::duration<double, std::nano>(std::max(now - last_, Clock::duration::zero())).count();
+  const double left = std::exp2(-age / kHalfLifeNs);
+  return {fixed * left, row * left};
+}
+
+}  // namespace recpile

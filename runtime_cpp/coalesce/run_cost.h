@@ -1,0 +1,37 @@
+// How long a run takes, as far as past runs tell.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace recpile {
+
+using Clock = std::chrono::steady_clock;
+
+// A straight line: so much for every run, and so much for each of its candidates.
+struct RunCost {
+  double fixed_ns = 0;
+  double row_ns = 0;
+
+  // Of one run of `rows` candidates.
+  Clock::duration Of(int64_t rows) const;
+  // Of as many runs, one behind the other, as `rows` candidates need when a run holds `most`.
+  Clock::duration OfAll(int64_t rows, int64_t most) const;
+};
+
+// Fits that line to the runs it is told of, recent ones first. Not thread-safe.
+class RunCostModel {
+ public:
+  void Measured(int64_t rows, Clock::duration took, Clock::time_point now);
+
+  // Nothing is known before the first run. What is known fades when nothing runs: it halves every second, so that an
+  // estimate that refuses every request cannot outlive its reason.
+  RunCost At(Clock::time_point now) const;
+
+ private:
+  // Weighted sums over runs of x (candidates) and y (nanoseconds).
+  double n_ = 0, x_ = 0, y_ = 0, xx_ = 0, xy_ = 0;
+  Clock::time_point last_ = {};
+};
+
+}  // namespace recpile

@@ -1,0 +1,41 @@
+// One thread's share of an engine.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "artifact/manifest.h"
+#include "coalesce/coalescer.h"
+#include "engine/counters.h"
+#include "engine/request_queue.h"
+#include "execute/executor.h"
+
+namespace recpile {
+
+// Answers a request, or adds its piece of the answer, and counts it. The callback must not throw.
+void Finish(QueuedRequest& request, InferResult answer, Counters& counters);
+
+// Runs batches, one at a time, on the thread that calls it; the executor's InitThread has been called there. What it
+// refers to must outlive it.
+class Instance {
+ public:
+  Instance(const Manifest& manifest, const Executor& executor, Counters& counters)
+      : manifest_(manifest), executor_(executor), counters_(counters), frame_(executor.NewFrame()) {}
+
+  // Answers what the queue hands out, until it is closed and empty.
+  void Serve(RequestQueue& queue);
+
+  // One run over checked requests.
+  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests);
+
+ private:
+  void Answer(std::vector<QueuedRequest>& batch);
+
+  const Manifest& manifest_;
+  const Executor& executor_;
+  Counters& counters_;
+  Executor::FramePtr frame_;
+  BatchBuffers buffers_;
+};
+
+}  // namespace recpile

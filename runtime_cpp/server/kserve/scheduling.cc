@@ -1,0 +1,33 @@
+#include "kserve/scheduling.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+namespace recpile::kserve {
+namespace {
+
+using nlohmann::json;
+
+Result<uint64_t> Unsigned(const json& parameters, const char* key) {
+  const auto found = parameters.find(key);
+  if (found == parameters.end() || found->is_null()) return uint64_t{0};
+  // The parser stores every non-negative integer as unsigned.
+  if (!found->is_number_unsigned()) {
+    return Status::InvalidArgument(std::string("the request: parameter \"") + key +
+                                   "\" must be an integer of at least 0");
+  }
+  return found->get<uint64_t>();
+}
+
+}  // namespace
+
+Status ReadScheduling(const json& parameters, InferRequest* request) {
+  RECPILE_ASSIGN_OR_RETURN(request->priority, Unsigned(parameters, "priority"));
+  RECPILE_ASSIGN_OR_RETURN(const uint64_t timeout, Unsigned(parameters, "timeout"));
+  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  request->timeout_microseconds = static_cast<int64_t>(std::min(timeout, kMost));
+  return {};
+}
+
+}  // namespace recpile::kserve

@@ -1,0 +1,166 @@
+// RequestQueue with priorities and deadlines. request_queue_test.cc: order, delay, waking and closing.
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "engine/request_queue.h"
+
+namespace recpile {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using Order = std::vector<int64_t>;
+
+Order Numbers(const std::vector<QueuedRequest>& requests) {
+  Order numbers;
+  for (const QueuedRequest& request : requests) numbers.push_back(request.checked.rows);
+  return numbers;
+}
+
+// Tells requests apart by a number; keeps those that are refused for being late.
+class DeadlineQueue : public ::testing::Test {
+ protected:
+  RequestQueue Make(QueuePolicy policy) {
+    return RequestQueue({8, std::chrono::microseconds(0)}, policy, [this](std::vector<QueuedRequest> late) {
+      for (const int64_t number : Numbers(late)) late_.push_back(number);
+      if (on_late_) on_late_();
+    });
+  }
+
+  static QueuedRequest Request(int64_t number, size_t level = 0, Clock::duration timeout = {}, int64_t rows = 1) {
+    QueuedRequest request;
+    request.checked.rows = number;
+    request.done = [](InferResult) {};
+    request.rows = rows;
+    request.since = Clock::now();
+    request.level = level;
+    if (timeout != Clock::duration{}) request.deadline = request.since + timeout;
+    return request;
+  }
+
+  // Its time has been over for an hour.
+  static QueuedRequest Overdue(int64_t number, size_t level = 0) {
+    QueuedRequest request = Request(number, level);
+    request.since -= hours(2);
+    request.deadline = request.since + hours(1);
+    return request;
+  }
+
+  // A run of `rows` candidates, which took so long.
+  static void Run(RequestQueue& queue, int64_t rows, Clock::duration took) {
+    ASSERT_TRUE(queue.Push(Request(0, 0, {}, rows)).ok());
+    ASSERT_EQ(queue.PopBatch().size(), 1u);
+    queue.Measured(rows, took);
+  }
+
+  Order late_;
+  std::function<void()> on_late_;
+};
+
+TEST_F(DeadlineQueue, HigherLevelsGoFirstAndOthersInOrder) {
+  RequestQueue queue = Make({.levels = 3});
+  const size_t levels[] = {2, 1, 0, 2, 0, 1};
+  for (int64_t i = 0; i < 6; ++i) ASSERT_TRUE(queue.Push(Request(i, levels[i])).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{2, 4, 1, 5, 0, 3}));
+  EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST_F(DeadlineQueue, BatchThatIsFullLeavesTheLowerLevels) {
+  RequestQueue queue = Make({.levels = 2});
+  ASSERT_TRUE(queue.Push(Request(0, 1, {}, 5)).ok());
+  ASSERT_TRUE(queue.Push(Request(1, 0, {}, 5)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), Order{1});
+  ASSERT_TRUE(queue.Push(Request(2, 0, {}, 3)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{2, 0}));
+}
+
+TEST_F(DeadlineQueue, LateRequestsAreRefusedAndNotRun) {
+  RequestQueue queue = Make({.levels = 2});
+  ASSERT_TRUE(queue.Push(Overdue(0)).ok());
+  ASSERT_TRUE(queue.Push(Request(1)).ok());
+  ASSERT_TRUE(queue.Push(Overdue(2, 1)).ok());
+  ASSERT_TRUE(queue.Push(Request(3, 1)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{1, 3}));
+  EXPECT_EQ(late_, (Order{0, 2}));
+  EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST_F(DeadlineQueue, OrTheyAreDelayedBehindTheOthersOfTheirLevel) {
+  RequestQueue queue = Make({.levels = 2, .delay_late = true});
+  ASSERT_TRUE(queue.Push(Overdue(0)).ok());
+  ASSERT_TRUE(queue.Push(Request(1)).ok());
+  ASSERT_TRUE(queue.Push(Request(2, 1)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{1, 0, 2}));
+  EXPECT_TRUE(late_.empty());
+}
+
+TEST_F(DeadlineQueue, LateRequestsOfAClosedQueueAreRefusedToo) {
+  RequestQueue queue = Make({});
+  ASSERT_TRUE(queue.Push(Overdue(0)).ok());
+  ASSERT_TRUE(queue.Push(Request(1)).ok());
+  queue.Close();
+  EXPECT_EQ(Numbers(queue.PopBatch()), Order{1});
+  EXPECT_TRUE(queue.PopBatch().empty());
+  EXPECT_EQ(late_, Order{0});
+}
+
+TEST_F(DeadlineQueue, RequestThatCannotMakeItsDeadlineIsNotAccepted) {
+  RequestQueue queue = Make({.instances = 1});
+  // Eight candidates took a second; sixteen wait.
+  Run(queue, 8, std::chrono::seconds(1));
+  for (int64_t i = 0; i < 2; ++i) ASSERT_TRUE(queue.Push(Request(i, 0, {}, 8)).ok());
+  const Status status = queue.Push(Request(2, 0, milliseconds(1500)));
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_NE(status.message().find("longer than its timeout of 1500000 us"), std::string::npos) << status.message();
+  EXPECT_TRUE(queue.Push(Request(3, 0, hours(1))).ok());
+  EXPECT_TRUE(queue.Push(Request(4)).ok());
+}
+
+TEST_F(DeadlineQueue, WhatWaitsAtALowerLevelIsNotInItsWay) {
+  RequestQueue queue = Make({.levels = 2, .instances = 1});
+  Run(queue, 8, milliseconds(100));
+  for (int64_t i = 0; i < 10; ++i) ASSERT_TRUE(queue.Push(Request(i, 1, {}, 8)).ok());
+  EXPECT_FALSE(queue.Push(Request(10, 1, milliseconds(500))).ok());
+  EXPECT_TRUE(queue.Push(Request(11, 0, milliseconds(500))).ok());
+}
+
+TEST_F(DeadlineQueue, WatcherRefusesWhatNobodyHasTimeToRun) {
+  std::promise<void> refused;
+  on_late_ = [&] { refused.set_value(); };
+  RequestQueue queue = Make({});
+  auto watching = std::async(std::launch::async, [&] { queue.WatchDeadlines(); });
+  ASSERT_TRUE(queue.Push(Request(0)).ok());
+  ASSERT_TRUE(queue.Push(Request(1, 0, milliseconds(2))).ok());
+  // No instance asks for a batch.
+  refused.get_future().wait();
+  EXPECT_EQ(late_, Order{1});
+  EXPECT_EQ(queue.size(), 1u);
+  queue.Close();
+  watching.get();
+}
+
+TEST_F(DeadlineQueue, WatcherEndsWhenTheQueueIsClosed) {
+  RequestQueue queue = Make({});
+  auto watching = std::async(std::launch::async, [&] { queue.WatchDeadlines(); });
+  ASSERT_TRUE(queue.Push(Request(0, 0, hours(1))).ok());
+  queue.Close();
+  watching.get();
+  EXPECT_TRUE(late_.empty());
+}
+
+TEST_F(DeadlineQueue, SoonerDeadlineWakesTheWatcher) {
+  std::promise<void> refused;
+  on_late_ = [&] { refused.set_value(); };
+  RequestQueue queue = Make({});
+  ASSERT_TRUE(queue.Push(Request(0, 0, hours(1))).ok());
+  auto watching = std::async(std::launch::async, [&] { queue.WatchDeadlines(); });
+  ASSERT_TRUE(queue.Push(Request(1, 0, milliseconds(3))).ok());
+  refused.get_future().wait();
+  EXPECT_EQ(late_, Order{1});
+  queue.Close();
+  watching.get();
+}
+
+}  // namespace
+}  // namespace recpile
