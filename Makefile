@@ -7,17 +7,17 @@ SHELL := /bin/bash
 JOBS ?= 2
 DEMO_ARGS ?=
 
-CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'benchmarks/*.cc')
-BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
+CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
+BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench clean
+.PHONY: help setup demo test test-fast check format bench bench-serving clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
 	@echo "make test    all tests, C++ and Python"
 	@echo "make check   format, lint and types"
 	@echo "make format  apply the formatters"
-	@echo "make bench   benchmarks"
+	@echo "make bench   benchmarks of the engine; make bench-serving: of the server"
 
 setup: $(VENV)/.built
 
@@ -50,6 +50,12 @@ bench: setup
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	for artifact in demo-out/*.pt2; do build/*/benchmarks/recpile_engine_benchmark $$artifact; done
 
+# The server under open-loop load, beside a Python server of the same model.
+bench-serving: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
+	$(BIN)/python -m benchmarks.serving.run build/*/benchmarks/recpile_load
+
 check: $(VENV)/.packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -63,4 +69,4 @@ format: $(VENV)/.packages
 	$(BIN)/clang-format -i $(CPP_FILES)
 
 clean:
-	rm -rf build demo-out $(VENV)/.built
+	rm -rf build demo-out bench-out $(VENV)/.built

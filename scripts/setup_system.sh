@@ -10,6 +10,10 @@ packages=(
   nlohmann-json3-dev     # JSON: manifests and the wire
   libcli11-dev           # the server's command line
   libspdlog-dev          # its log
+  libyaml-cpp-dev        # its configuration file
+  libssl-dev             # TLS
+  libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler  # gRPC
+  prometheus-cpp-dev     # metrics
   libxxhash-dev          # checksums of artifacts
   libgtest-dev           # C++ tests
   curl                   # a test speaks to the server with it, as the README does

@@ -5,84 +5,208 @@
 #include <limits>
 #include <utility>
 
+#include "yaml_config.h"
+
 namespace recpile {
 namespace {
 
 constexpr int64_t kDaySeconds = 24 * 60 * 60;
 constexpr int64_t kMany = std::numeric_limits<int32_t>::max();
+#ifdef RECPILE_GRPC
+constexpr bool kHasGrpc = true;
+#else
+constexpr bool kHasGrpc = false;
+#endif
+
+// As the flags give them, before they are put where they belong.
+struct Raw {
+  std::string folder;
+  std::string control = "none";
+  std::string versions = "latest";
+  bool no_verify_checksums = false;
+  std::string host = "127.0.0.1";
+  std::string http_port = "8000";
+  std::string grpc_port = kHasGrpc ? "8001" : "off";
+  std::string metrics_port = "8002";
+  uint64_t max_request_bytes = http::ServerOptions().max_request_bytes;
+  int64_t timeout_seconds = 30;
+  serving::TlsFiles tls;
+  int64_t grace_seconds = 30;
+  std::string log_format = "text";
+};
+
+// One option with a default that --help shows.
+template <typename T>
+CLI::Option* Number(CLI::App& app, const char* group, const char* name, T& value, int64_t low, int64_t high,
+                    const char* text) {
+  return app.add_option(name, value, text)
+      ->check(CLI::Range(low, high))
+      ->option_text("N [" + std::to_string(value) + "]")
+      ->group(group);
+}
+
+template <typename T>
+CLI::Option* Text(CLI::App& app, const char* group, const char* name, T& value, const char* shown, const char* text) {
+  return app.add_option(name, value, text)->option_text(shown)->group(group);
+}
+
+CLI::Option* Choice(CLI::App& app, const char* group, const char* name, std::string& value,
+                    std::vector<std::string> choices, const char* text) {
+  std::string shown;
+  for (const std::string& choice : choices) shown += (shown.empty() ? "" : "|") + choice;
+  return app.add_option(name, value, text)
+      ->check(CLI::IsMember(std::move(choices)))
+      ->option_text(shown + " [" + value + "]")
+      ->group(group);
+}
+
+CLI::Option* Port(CLI::App& app, const char* name, std::string& value, const char* text) {
+  const auto check = [](const std::string& given) -> std::string {
+    int port = 0;
+    if (given == "off" || (CLI::detail::lexical_cast(given, port) && port >= 0 && port <= 65535)) return "";
+    return "got " + given + "; use 0 to 65535 (0: any free port), or off";
+  };
+  return app.add_option(name, value, text)
+      ->check(CLI::Validator(check, "PORT"))
+      ->option_text("PORT|off [" + value + "]")
+      ->group("Network");
+}
+
+void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
+  Text(app, "Models", "--model-name", options.model_name, "NAME",
+       "Serve the artifact under this name [the manifest's]");
+  Text(app, "Models", "--model-repository", raw.folder, "DIR",
+       "Serve every model of this folder instead: DIR/NAME/VERSION.pt2 or DIR/NAME/VERSION/model.pt2");
+  Choice(app, "Models", "--model-versions", raw.versions, {"latest", "all"}, "Versions of each model to serve");
+  Choice(app, "Models", "--model-control", raw.control, {"none", "explicit"},
+         "Whether clients may load and unload models; if so, none is loaded at the start but what --load-model says");
+  Text(app, "Models", "--load-model", options.load_at_start, "NAME ...",
+       "Load only this model of the repository at the start; '*': all of them");
+  Text(app, "Models", "--fbgemm-dir", options.engine.fbgemm_dir, "DIR",
+       "Where FBGEMM's operator libraries lie [beside the libtorch in use]");
+  app.add_flag("--no-verify-checksums", raw.no_verify_checksums,
+               "Load faster: do not compare entries with their checksums")
+      ->group("Models");
+}
+
+void AddBatching(CLI::App& app, EngineOptions& engine) {
+  Number(app, "Batching", "--instances", engine.instances, 0, 4096,
+         "Batches of a model that may run side by side; 0: one a core");
+  Number(app, "Batching", "--max-batch-size", engine.max_batch_size, 1, kMany, "Candidates (rows) in one batch");
+  Number(app, "Batching", "--max-queue-delay-microseconds", engine.max_queue_delay_microseconds, 0, kMany,
+         "How long a request may wait for company while an instance is idle");
+  Number(app, "Batching", "--max-queue-size", engine.max_queue_size, 1, kMany,
+         "Requests of a model that may wait; one more is refused with 503");
+}
+
+void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
+  Text(app, "Network", "--host", raw.host, "HOST [127.0.0.1]", "Address to listen on; 0.0.0.0: all of them");
+  Port(app, "--http-port", raw.http_port, "HTTP; 0: any free port");
+  Port(app, "--grpc-port", raw.grpc_port, kHasGrpc ? "gRPC" : "gRPC (this build has none)");
+  Port(app, "--metrics-port", raw.metrics_port, "Prometheus metrics, at /metrics");
+  Number(app, "Network", "--io-threads", options.http->io_threads, 1, 256,
+         "Threads that read and write HTTP; the cores belong to the models");
+  Number(app, "Network", "--grpc-threads", options.grpc->threads, 1, 256, "Threads that read and write gRPC");
+  Number(app, "Network", "--max-request-bytes", raw.max_request_bytes, 1024, int64_t{1} << 40,
+         "A larger request is refused: 413, RESOURCE_EXHAUSTED");
+  Number(app, "Network", "--request-timeout-seconds", raw.timeout_seconds, 1, kDaySeconds,
+         "For reading a request's header or body, idling between requests, and writing an answer");
+  Text(app, "Network", "--tls-certificate", raw.tls.certificate, "FILE", "PEM: speak TLS, on HTTP's and gRPC's ports");
+  Text(app, "Network", "--tls-key", raw.tls.key, "FILE", "PEM: the certificate's key");
+  Text(app, "Network", "--tls-client-ca", raw.tls.client_ca, "FILE", "PEM: let in clients of these authorities only");
+}
+
+void AddProcess(CLI::App& app, CommandLine& options, Raw& raw) {
+  Number(app, "Process", "--grace-seconds", raw.grace_seconds, 0, kDaySeconds, "How long a shutdown may take");
+  Choice(app, "Process", "--log-level", options.log_level, {"debug", "info", "warn", "error", "off"},
+         "Logs go to stderr");
+  Choice(app, "Process", "--log-format", raw.log_format, {"text", "json"}, "One line an event, or one JSON object");
+  app.add_flag("--log-requests", options.log_requests, "Log every infer request: id, status, time, trace")
+      ->group("Process");
+  app.add_flag("--exit-with-parent", options.exit_with_parent,
+               "Shut down when the thread that started the server ends (Linux; for tests and demos)")
+      ->group("Process");
+}
+
+// What can only be said of options together. Returns what is wrong, or nothing.
+std::string Mistake(const CommandLine& options, const Raw& raw) {
+  if (options.artifact.empty() == raw.folder.empty()) {
+    return "give either an artifact or --model-repository DIR";
+  }
+  if (raw.folder.empty() && (raw.control != "none" || raw.versions != "latest" || !options.load_at_start.empty())) {
+    return "--model-control, --model-versions and --load-model need --model-repository DIR";
+  }
+  if (!raw.folder.empty() && !options.model_name.empty()) {
+    return "--model-name is for one artifact; in a repository a model has its folder's name";
+  }
+  if (raw.tls.certificate.empty() != raw.tls.key.empty()) return "--tls-certificate and --tls-key go together";
+  if (raw.tls.certificate.empty() && !raw.tls.client_ca.empty()) return "--tls-client-ca needs --tls-certificate";
+  if (raw.http_port == "off" && raw.grpc_port == "off") return "--http-port and --grpc-port cannot both be off";
+  if (!kHasGrpc && raw.grpc_port != "off") return "--grpc-port: this build has no gRPC; use off";
+  return "";
+}
+
+// Puts a port where it belongs; `off` leaves nothing there.
+template <typename ServerOptions>
+void SetPort(const std::string& port, const std::string& host, std::optional<ServerOptions>* server) {
+  if (port == "off") return server->reset();
+  (*server)->host = host;
+  (*server)->port = static_cast<uint16_t>(std::stoi(port));
+}
+
+void Finish(const Raw& raw, CommandLine& options) {
+  if (!raw.folder.empty()) {
+    options.repository = serving::RepositoryOptions{
+        .folder = raw.folder,
+        .versions = raw.versions == "all" ? serving::VersionPolicy::kAll : serving::VersionPolicy::kLatest,
+        .control = raw.control == "explicit"};
+  }
+  options.engine.verify_checksums = !raw.no_verify_checksums;
+  options.grace = std::chrono::seconds(raw.grace_seconds);
+  options.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
+  const auto both = [&](auto& server) {
+    server->timeout = std::chrono::seconds(raw.timeout_seconds);
+    server->max_request_bytes = raw.max_request_bytes;
+    if (!raw.tls.certificate.empty()) server->tls = raw.tls;
+  };
+  both(options.http);
+  both(options.grpc);
+  SetPort(raw.http_port, raw.host, &options.http);
+  SetPort(raw.grpc_port, raw.host, &options.grpc);
+  SetPort(raw.metrics_port, raw.host, &options.metrics);
+}
 
 }  // namespace
 
 std::variant<CommandLine, int> ParseCommandLine(int argc, char** argv) {
   CommandLine options;
-  int64_t timeout_seconds = std::chrono::duration_cast<std::chrono::seconds>(options.http.timeout).count();
-  int64_t grace_seconds = options.grace.count();
-  bool no_verify_checksums = false;
-
-  CLI::App app("Serves a recpile artifact over KServe v2 (Open Inference Protocol).", "recpile-server");
+  Raw raw;
+  CLI::App app("Serves recpile artifacts over KServe v2 (Open Inference Protocol), HTTP and gRPC.", "recpile-server");
   app.footer(
-      "Once ready, one line on stdout says so:  recpile-server ready: http://HOST:PORT model=NAME version=V\n"
+      "Once ready, one line on stdout says so:\n"
+      "  recpile-server ready: http=http://HOST:PORT grpc=HOST:PORT metrics=HOST:PORT models=NAME:VERSION,...\n"
       "SIGTERM or SIGINT answers what was read and exits 0; a second one exits at once.\n"
       "Exit codes: 1 shutdown took longer than the grace period, 2 bad option or artifact, 3 port not available.\n"
       "An artifact contains compiled code that is run on loading: serve only what you built or trust.");
   app.get_formatter()->column_width(44);
   app.set_version_flag("--version", "recpile-server " RECPILE_VERSION);
-
-  app.add_option("artifact", options.artifact, "The artifact (.pt2) that `recpile export` wrote")
-      ->required()
+  app.set_config("--config", "", "YAML: these options by their long names; the command line overrides it")
       ->option_text("FILE");
-  app.add_option("--model-name", options.model_name, "Serve the model under this name [the manifest's]")
-      ->option_text("NAME");
-  app.add_option("--fbgemm-dir", options.engine.fbgemm_dir,
-                 "Where FBGEMM's operator libraries lie [beside the libtorch in use]")
-      ->option_text("DIR");
-  app.add_flag("--no-verify-checksums", no_verify_checksums,
-               "Load faster: do not compare entries with their checksums");
+  app.config_formatter(std::make_shared<YamlConfig>());
+  app.allow_config_extras(CLI::config_extras_mode::error);
 
-  const auto number = [&app](const char* name, auto& value, int64_t low, int64_t high, const char* text,
-                             const char* group) {
-    app.add_option(name, value, text)
-        ->check(CLI::Range(low, high))
-        ->option_text("N [" + std::to_string(value) + "]")
-        ->group(group);
-  };
-  number("--instances", options.engine.instances, 0, 4096, "Batches that may run side by side; 0: one a core",
-         "Batching");
-  number("--max-batch-size", options.engine.max_batch_size, 1, kMany, "Candidates (rows) in one batch", "Batching");
-  number("--max-queue-delay-microseconds", options.engine.max_queue_delay_microseconds, 0, kMany,
-         "How long a request may wait for company while an instance is idle", "Batching");
-  number("--max-queue-size", options.engine.max_queue_size, 1, kMany,
-         "Requests that may wait; one more is refused with 503", "Batching");
-
-  app.add_option("--host", options.http.host, "Address to listen on; 0.0.0.0: all of them")
-      ->option_text("HOST [" + options.http.host + "]")
-      ->group("HTTP");
-  number("--http-port", options.http.port, 0, 65535, "Port to listen on; 0: any free one", "HTTP");
-  number("--io-threads", options.http.io_threads, 1, 256, "Threads that read and write; the cores belong to the model",
-         "HTTP");
-  number("--max-request-bytes", options.http.max_request_bytes, 1024, int64_t{1} << 40,
-         "A larger body is refused with 413", "HTTP");
-  number("--request-timeout-seconds", timeout_seconds, 1, kDaySeconds,
-         "For reading a request's header or body, idling between requests, and writing an answer", "HTTP");
-
-  number("--grace-seconds", grace_seconds, 0, kDaySeconds, "How long a shutdown may take", "Process");
-  app.add_option("--log-level", options.log_level, "debug, info, warn, error or off; logs go to stderr")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
-      ->option_text("LEVEL [" + options.log_level + "]")
-      ->group("Process");
-  app.add_flag("--exit-with-parent", options.exit_with_parent,
-               "Shut down when the thread that started the server ends (Linux; for tests and demos)")
-      ->group("Process");
-
+  app.add_option("artifact", options.artifact, "The artifact (.pt2) that `recpile export` wrote")->option_text("FILE");
+  AddModels(app, options, raw);
+  AddBatching(app, options.engine);
+  AddNetwork(app, options, raw);
+  AddProcess(app, options, raw);
   try {
     app.parse(argc, argv);
+    if (const std::string mistake = Mistake(options, raw); !mistake.empty()) throw CLI::ValidationError(mistake);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  options.engine.verify_checksums = !no_verify_checksums;
-  options.http.timeout = std::chrono::seconds(timeout_seconds);
-  options.http.version = RECPILE_VERSION;
-  options.grace = std::chrono::seconds(grace_seconds);
+  Finish(raw, options);
   return options;
 }
 

@@ -1,22 +1,40 @@
-// The command line of recpile-server.
+// The command line of recpile-server, and its configuration file.
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "http/server.h"
+#include "metrics/options.h"
 #include "recpile/engine.h"
+#include "rpc/options.h"
+#include "serving/repository.h"
 
 namespace recpile {
 
+enum class LogFormat { kText, kJson };
+
 struct CommandLine {
+  // Exactly one of these two.
   std::string artifact;
-  std::string model_name;  // empty: the manifest's
+  std::optional<serving::RepositoryOptions> repository;
+
+  std::string model_name;                  // of the artifact; empty: the manifest's
+  std::vector<std::string> load_at_start;  // from the repository; empty: all, or none if clients load
+
   EngineOptions engine;
-  http::ServerOptions http;
+  // Each may be off.
+  std::optional<http::ServerOptions> http = http::ServerOptions();
+  std::optional<rpc::ServerOptions> grpc = rpc::ServerOptions();
+  std::optional<metrics::ServerOptions> metrics = metrics::ServerOptions();
+
   std::chrono::seconds grace{30};
   std::string log_level = "info";
+  LogFormat log_format = LogFormat::kText;
+  bool log_requests = false;
   bool exit_with_parent = false;
 };
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
+from wire import json_request, tensors
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.random_inputs import random_inputs
@@ -34,13 +35,7 @@ def runtime(tiny) -> DebugRuntime:
 
 
 def inputs(flat: dict, binary: bool = True) -> list[triton.InferInput]:
-    made = []
-    for name, value in flat.items():
-        array = np.asarray(value)
-        one = triton.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
-        one.set_data_from_numpy(array, binary_data=binary)
-        made.append(one)
-    return made
+    return tensors(triton, flat, binary_data=binary)
 
 
 def post(
@@ -52,17 +47,6 @@ def post(
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
-
-
-def json_request() -> dict:
-    return {
-        "id": "first",
-        "inputs": [
-            {"name": "dense", "shape": [2, 4], "datatype": "FP32", "data": [[0, 0.5, 1, 0], [1, 2, 3, 4]]},
-            {"name": "sparse.values", "shape": [10], "datatype": "INT64", "data": [1, 2, 3, 4, 5, 6, 0, 1, 2, 3]},
-            {"name": "sparse.lengths", "shape": [5, 2], "datatype": "INT64", "data": [1] * 10},
-        ],
-    }
 
 
 def test_health_and_metadata_as_the_public_client_asks_for_them(server):
@@ -282,7 +266,10 @@ def test_a_bad_artifact_is_exit_code_2_and_the_reason(tmp_path):
 def test_a_port_in_use_is_exit_code_3(server, tiny):
     port = server.url.split(":")[1]
     ran = subprocess.run(
-        [str(server_binary()), str(tiny), "--http-port", port], capture_output=True, text=True, timeout=60
+        [str(server_binary()), str(tiny), "--http-port", port, "--grpc-port", "0", "--metrics-port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ran.returncode == 3
     assert port in ran.stderr

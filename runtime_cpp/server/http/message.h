@@ -15,6 +15,7 @@ struct RequestHead {
   std::string target;  // "/v2/models/dlrm/infer", as sent
   std::string content_encoding;
   std::string json_length;  // Inference-Header-Content-Length as sent; empty: absent
+  std::string traceparent;  // of the client's trace, as sent
 };
 
 struct Request {

@@ -52,6 +52,21 @@ Endpoint ModelEndpoint(const std::string& action) {
   return Endpoint::kUnknown;
 }
 
+// What follows "/v2/repository".
+Route RepositoryRoute(const std::vector<std::string>& path) {
+  if (path.size() == 3 && path[2] == "index") return {.endpoint = Endpoint::kRepositoryIndex};
+  if (path.size() != 5 || path[2] != "models") return {};
+  Route route{.model = path[3]};
+  if (path[4] == "load") route.endpoint = Endpoint::kRepositoryLoad;
+  if (path[4] == "unload") route.endpoint = Endpoint::kRepositoryUnload;
+  return route;
+}
+
+bool TakesPost(Endpoint endpoint) {
+  return endpoint == Endpoint::kModelInfer || endpoint == Endpoint::kRepositoryIndex ||
+         endpoint == Endpoint::kRepositoryLoad || endpoint == Endpoint::kRepositoryUnload;
+}
+
 }  // namespace
 
 Route ParseTarget(std::string_view target) {
@@ -65,6 +80,7 @@ Route ParseTarget(std::string_view target) {
     if (path[2] == "ready") return {.endpoint = Endpoint::kServerReady};
     return {};
   }
+  if (path[1] == "repository") return RepositoryRoute(path);
   if (path[1] != "models" || count < 3) return {};
   if (path[2] == "stats" && count == 3) return {.endpoint = Endpoint::kAllStats};
 
@@ -79,10 +95,10 @@ Route ParseTarget(std::string_view target) {
   return route;
 }
 
-std::string_view AllowedMethods(Endpoint endpoint) { return endpoint == Endpoint::kModelInfer ? "POST" : "GET, HEAD"; }
+std::string_view AllowedMethods(Endpoint endpoint) { return TakesPost(endpoint) ? "POST" : "GET, HEAD"; }
 
 bool MethodAllowed(Endpoint endpoint, std::string_view method) {
-  if (endpoint == Endpoint::kModelInfer) return method == "POST";
+  if (TakesPost(endpoint)) return method == "POST";
   return method == "GET" || method == "HEAD";
 }
 

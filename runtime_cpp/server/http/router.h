@@ -8,15 +8,18 @@ namespace recpile::http {
 
 enum class Endpoint {
   kUnknown,
-  kServerMetadata,  // /v2
-  kServerLive,      // /v2/health/live
-  kServerReady,     // /v2/health/ready
-  kAllStats,        // /v2/models/stats
-  kModelMetadata,   // /v2/models/{m}[/versions/{v}], and below it the next four
-  kModelReady,      // .../ready
-  kModelConfig,     // .../config
-  kModelStats,      // .../stats
-  kModelInfer,      // .../infer
+  kServerMetadata,    // /v2
+  kServerLive,        // /v2/health/live
+  kServerReady,       // /v2/health/ready
+  kAllStats,          // /v2/models/stats
+  kModelMetadata,     // /v2/models/{m}[/versions/{v}], and below it the next four
+  kModelReady,        // .../ready
+  kModelConfig,       // .../config
+  kModelStats,        // .../stats
+  kModelInfer,        // .../infer
+  kRepositoryIndex,   // /v2/repository/index
+  kRepositoryLoad,    // /v2/repository/models/{m}/load
+  kRepositoryUnload,  // .../unload
 };
 
 struct Route {

@@ -4,7 +4,9 @@
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <exception>
 #include <future>
 #include <optional>
@@ -15,6 +17,7 @@
 #include "http/listener.h"
 #include "http/session.h"
 #include "http/session_registry.h"
+#include "http/tls_context.h"
 
 namespace recpile::http {
 
@@ -34,13 +37,20 @@ class Server::Impl {
     JoinThreads();
   }
 
-  Status Bind() { return listener_.Bind(options_.host, options_.port); }
+  Status Bind() {
+    if (options_.tls) {
+      RECPILE_ASSIGN_OR_RETURN(tls_, MakeTlsContext(*options_.tls));
+    }
+    return listener_.Bind(options_.host, options_.port);
+  }
 
-  Status Serve(Backend backend) {
-    service_.emplace(std::move(backend), options_.version);
+  Status Serve(serving::Context context) {
+    service_.emplace(std::move(context));
     RECPILE_RETURN_IF_ERROR(listener_.Listen([this](net::ip::tcp::socket socket) {
-      const SessionOptions session{.max_request_bytes = options_.max_request_bytes, .timeout = options_.timeout};
-      std::make_shared<Session>(std::move(socket), session, &*service_, registry_)->Start();
+      const SessionOptions session{.max_request_bytes = options_.max_request_bytes,
+                                   .timeout = options_.timeout,
+                                   .large_requests = large_requests_.get_executor()};
+      MakeSession(std::move(socket), tls_.get(), session, &*service_, registry_)->Start();
     }));
     for (int i = 0; i < options_.io_threads; ++i) threads_.emplace_back([this] { Run(); });
     return Status();
@@ -67,6 +77,7 @@ class Server::Impl {
     return drained;
   }
 
+  bool secure() const { return tls_ != nullptr; }
   net::ip::tcp::endpoint endpoint() const { return listener_.endpoint(); }
 
  private:
@@ -83,13 +94,18 @@ class Server::Impl {
   }
 
   void JoinThreads() {
+    large_requests_.stop();
+    large_requests_.join();
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
   }
 
   const ServerOptions options_;
   const std::shared_ptr<SessionRegistry> registry_ = std::make_shared<SessionRegistry>();
+  std::unique_ptr<net::ssl::context> tls_;  // null: plain HTTP
   std::optional<Service> service_;
+  // One thread: large requests wait for each other, not the others for them.
+  net::thread_pool large_requests_{1};
   // Destroyed before the service: handlers that never ran go with it, and their sessions with them.
   net::io_context context_;
   net::executor_work_guard<net::io_context::executor_type> work_;
@@ -110,7 +126,7 @@ Result<std::unique_ptr<Server>> Server::Bind(const ServerOptions& options) {
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
-Status Server::Serve(Backend backend) { return impl_->Serve(std::move(backend)); }
+Status Server::Serve(serving::Context context) { return impl_->Serve(std::move(context)); }
 void Server::BeginDrain() { impl_->BeginDrain(); }
 bool Server::AwaitDrained(std::chrono::milliseconds grace) { return impl_->AwaitDrained(grace); }
 uint16_t Server::port() const { return impl_->endpoint().port(); }
@@ -118,8 +134,8 @@ uint16_t Server::port() const { return impl_->endpoint().port(); }
 std::string Server::url() const {
   const auto endpoint = impl_->endpoint();
   const std::string address = endpoint.address().to_string();
-  return "http://" + (endpoint.address().is_v6() ? "[" + address + "]" : address) + ":" +
-         std::to_string(endpoint.port());
+  return (impl_->secure() ? "https://" : "http://") + (endpoint.address().is_v6() ? "[" + address + "]" : address) +
+         ":" + std::to_string(endpoint.port());
 }
 
 }  // namespace recpile::http

@@ -1,7 +1,7 @@
 // The HTTP server: a port, a few I/O threads, and the sessions on them.
 //
 //   server = Server::Bind(options)      // early: a taken port shows before minutes of loading
-//   server->Serve(backend)              // connections are accepted from here on
+//   server->Serve(context)              // connections are accepted from here on
 //   server->BeginDrain()                // SIGTERM: no new connections, not ready, every answer closes its connection
 //   server->AwaitDrained(grace)         // until every request that was read is answered
 //   engine->Stop()                      // no callback comes after this; only now may the server be destroyed
@@ -10,10 +10,12 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "http/service.h"
 #include "recpile/status.h"
+#include "serving/tls.h"
 
 namespace recpile::http {
 
@@ -29,17 +31,18 @@ struct ServerOptions {
   // are about to send their next request, and get it answered with `Connection: close` instead of finding a closed
   // socket.
   std::chrono::milliseconds last_call{200};
-  std::string version;  // of the server, in GET /v2
+  std::optional<serving::TlsFiles> tls;
 };
 
 class Server {
  public:
   static Result<std::unique_ptr<Server>> Bind(const ServerOptions& options);
 
-  // Cuts off what is still open. Every callback that `backend.submit` was given must have been called before.
+  // Cuts off what is still open. Every callback that a model's engine was given must have been called before.
   ~Server();
 
-  Status Serve(Backend backend);
+  // What `context` points to must outlive the server.
+  Status Serve(serving::Context context);
 
   // Returns when the port is closed. Idempotent. After Serve.
   void BeginDrain();
@@ -49,7 +52,7 @@ class Server {
   bool AwaitDrained(std::chrono::milliseconds grace);
 
   uint16_t port() const;
-  std::string url() const;  // "http://127.0.0.1:8000"
+  std::string url() const;  // "http://127.0.0.1:8000", or https
 
  private:
   class Impl;

@@ -8,13 +8,15 @@
 
 #include "kserve/infer_codec.h"
 #include "kserve/metadata.h"
+#include "kserve/repository_json.h"
 #include "kserve/request_json.h"
+#include "serving/traceparent.h"
 
 namespace recpile::http {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using kserve::Excerpt;
+using serving::Clock;
 
 int HttpStatus(StatusCode code) {
   switch (code) {
@@ -68,8 +70,17 @@ Response ErrorResponse(int status, std::string_view message) {
   return {.status = status, .body = kserve::ErrorJson(message), .retry_after = status == 503};
 }
 
-Service::Service(Backend backend, std::string server_version)
-    : backend_(std::move(backend)), server_version_(std::move(server_version)) {}
+// A request that is at the engine.
+struct Service::Pending {
+  serving::ModelPtr model;
+  Clock::time_point started;
+  std::string id;
+  std::vector<kserve::OutputChoice> outputs;
+  std::string traceparent;
+  Done done;
+};
+
+Service::Service(serving::Context context) : context_(std::move(context)) {}
 
 std::optional<Response> Service::Refuse(const RequestHead& head) const {
   return Refuse(head, ParseTarget(head.target));
@@ -77,23 +88,21 @@ std::optional<Response> Service::Refuse(const RequestHead& head) const {
 
 std::optional<Response> Service::Refuse(const RequestHead& head, const Route& route) const {
   if (route.endpoint == Endpoint::kUnknown) {
-    return ErrorResponse(404, "there is nothing at '" + Excerpt(head.target) +
-                                  "'; see /v2, /v2/health/ready and /v2/models/" + backend_.model.name);
+    return ErrorResponse(
+        404, "there is nothing at '" + Excerpt(head.target) + "'; see /v2, /v2/health/ready and /v2/models/NAME");
   }
   if (!MethodAllowed(route.endpoint, head.method)) {
     const std::string allow(AllowedMethods(route.endpoint));
     Response response =
-        ErrorResponse(405, "'" + Excerpt(head.target) + "' takes " + allow + ", not " + Excerpt(head.method));
+        ErrorResponse(405, "the path '" + Excerpt(head.target) + "' takes " + allow + ", not " + Excerpt(head.method));
     response.allow = allow;
     return response;
   }
-  if (!route.model.empty() && route.model != backend_.model.name) {
-    return ErrorResponse(
-        404, "model '" + Excerpt(route.model) + "' is not served here; this server has '" + backend_.model.name + "'");
-  }
-  if (!route.version.empty() && route.version != backend_.model.version) {
-    return ErrorResponse(404, "model '" + backend_.model.name + "' has no version '" + Excerpt(route.version) +
-                                  "'; this server has version '" + backend_.model.version + "'");
+  const bool of_repository =
+      route.endpoint == Endpoint::kRepositoryLoad || route.endpoint == Endpoint::kRepositoryUnload;
+  if (!route.model.empty() && !of_repository) {
+    const auto model = context_.models->Find(route.model, route.version);
+    if (!model.ok()) return Failure(model.status());
   }
   if (route.endpoint == Endpoint::kModelInfer && !head.content_encoding.empty() &&
       head.content_encoding != "identity") {
@@ -106,64 +115,107 @@ std::optional<Response> Service::Refuse(const RequestHead& head, const Route& ro
 void Service::Handle(Request request, Done done) {
   const Route route = ParseTarget(request.head.target);
   if (std::optional<Response> refusal = Refuse(request.head, route)) {
-    done([refusal = std::move(*refusal)] { return refusal; });
-  } else if (route.endpoint == Endpoint::kModelInfer) {
-    Infer(std::move(request), std::move(done));
-  } else {
-    done([this, endpoint = route.endpoint] { return Get(endpoint); });
+    return done([refusal = std::move(*refusal)] { return refusal; });
+  }
+  switch (route.endpoint) {
+    case Endpoint::kModelInfer:
+      return Infer(std::move(request), route, std::move(done));
+    case Endpoint::kRepositoryIndex:
+    case Endpoint::kRepositoryLoad:
+    case Endpoint::kRepositoryUnload:
+      return ControlRepository(request, route, std::move(done));
+    default:
+      done([this, route] { return Get(route); });
   }
 }
 
-Response Service::Get(Endpoint endpoint) const {
-  switch (endpoint) {
+Response Service::Get(const Route& route) const {
+  switch (route.endpoint) {
     case Endpoint::kServerMetadata:
-      return {.body = kserve::ServerMetadataJson(server_version_)};
+      return {.body = kserve::ServerMetadataJson(context_.server_version)};
     case Endpoint::kServerLive:
       return {};
     case Endpoint::kServerReady:
     case Endpoint::kModelReady:
       return draining_ ? ErrorResponse(503, "the server is shutting down") : Response{};
-    case Endpoint::kModelMetadata:
-      return {.body = kserve::ModelMetadataJson(backend_.model)};
-    case Endpoint::kModelConfig:
-      return {.body = kserve::ModelConfigJson(backend_.model)};
     case Endpoint::kAllStats:
-    case Endpoint::kModelStats:
-      return {.body = kserve::ModelStatsJson(backend_.model, backend_.stats(), success_ns_)};
-    case Endpoint::kModelInfer:
-    case Endpoint::kUnknown:
+      return {.body = kserve::ModelStatsJson(context_.models->List())};
+    default:
       break;
   }
-  return ErrorResponse(500, "an endpoint without an answer; please report this bug");
+  const auto found = context_.models->Find(route.model, route.version);
+  if (!found.ok()) return Failure(found.status());  // unloaded a moment ago
+  const serving::ModelPtr& model = found.value();
+  const bool all = route.version.empty();
+  switch (route.endpoint) {
+    case Endpoint::kModelMetadata:
+      return {.body = kserve::ModelMetadataJson(model->info, context_.models->List(route.model))};
+    case Endpoint::kModelConfig:
+      return {.body = kserve::ModelConfigJson(model->info)};
+    case Endpoint::kModelStats:
+      return {.body = kserve::ModelStatsJson(all ? context_.models->List(route.model) : std::vector{model})};
+    default:
+      return ErrorResponse(500, "an endpoint without an answer; please report this bug");
+  }
 }
 
-void Service::Infer(Request request, Done done) {
+void Service::Infer(Request request, const Route& route, Done done) {
   const Clock::time_point started = Clock::now();
-  Result<kserve::DecodedRequest> decoded = Decode(request, backend_.model);
-  if (!decoded.ok()) return done([status = decoded.status()] { return Failure(status); });
+  const auto found = context_.models->Find(route.model, route.version);
+  if (!found.ok()) return done([status = found.status()] { return Failure(status); });
+  const auto pending = std::make_shared<Pending>(Pending{
+      .model = found.value(), .started = started, .traceparent = request.head.traceparent, .done = std::move(done)});
+  Result<kserve::DecodedRequest> decoded = Decode(request, pending->model->info);
+  if (!decoded.ok()) {
+    pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
+    return pending->done([this, pending, status = decoded.status()] { return Finished(*pending, status); });
+  }
+  pending->id = std::move(decoded.value().id);
+  pending->outputs = std::move(decoded.value().outputs);
+  serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
+    try {
+      pending->done([this, pending, result = std::move(result)] { return Finished(*pending, result); });
+    } catch (const std::bad_alloc&) {
+      // Must not reach the engine's thread. The connection closes unanswered when `pending` goes.
+    }
+  });
+}
 
-  struct Pending {
-    std::string id;
-    std::vector<kserve::OutputChoice> outputs;
-    Done done;
+Response Service::Finished(const Pending& pending, const InferResult& result) const {
+  const ModelInfo& info = pending.model->info;
+  if (context_.log) {
+    context_.log({.protocol = "http",
+                  .model = info.name,
+                  .version = info.version,
+                  .id = pending.id,
+                  .traceparent = serving::ValidTraceparent(pending.traceparent),
+                  .status = result.status(),
+                  .elapsed = Clock::now() - pending.started});
+  }
+  return Encode(info, pending.id, pending.outputs, result);
+}
+
+void Service::ControlRepository(const Request& request, const Route& route, Done done) {
+  const std::string_view body(reinterpret_cast<const char*>(request.body.data()), request.body.size());
+  if (route.endpoint == Endpoint::kRepositoryIndex) {
+    const Result<bool> ready = kserve::ParseIndexRequest(body);
+    if (!ready.ok()) return done([status = ready.status()] { return Failure(status); });
+    return done([this, ready = ready.value()]() -> Response {
+      return {.body = kserve::RepositoryIndexJson(serving::Index(context_), ready)};
+    });
+  }
+  const bool load = route.endpoint == Endpoint::kRepositoryLoad;
+  Status refused = kserve::CheckControlRequest(body);
+  if (refused.ok() && context_.repository == nullptr) refused = serving::NoRepository();
+  if (!refused.ok()) return done([refused] { return Failure(refused); });
+  const auto answer = [done = std::move(done)](Status status) {
+    done([status] { return status.ok() ? Response{} : Failure(status); });
   };
-  const auto pending = std::make_shared<Pending>(
-      Pending{std::move(decoded.value().id), std::move(decoded.value().outputs), std::move(done)});
-  const Status submitted =
-      backend_.submit(std::move(decoded.value().request), [this, started, pending](InferResult result) {
-        if (result.ok()) {
-          const auto elapsed = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - started);
-          success_ns_ += static_cast<uint64_t>(elapsed.count());
-        }
-        try {
-          pending->done([this, pending, result = std::move(result)] {
-            return Encode(backend_.model, pending->id, pending->outputs, result);
-          });
-        } catch (const std::bad_alloc&) {
-          // Must not reach the engine's thread. The connection closes unanswered when `pending` goes.
-        }
-      });
-  if (!submitted.ok()) pending->done([submitted] { return Failure(submitted); });
+  if (load) {
+    context_.repository->LoadForClient(route.model, answer);
+  } else {
+    context_.repository->UnloadForClient(route.model, answer);
+  }
 }
 
 }  // namespace recpile::http

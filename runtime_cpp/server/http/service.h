@@ -1,4 +1,4 @@
-// The KServe v2 endpoints over one model: from a request to its answer, without sockets.
+// The KServe v2 endpoints: from a request to its answer, without sockets.
 #pragma once
 
 #include <atomic>
@@ -8,18 +8,11 @@
 
 #include "http/message.h"
 #include "http/router.h"
-#include "recpile/engine.h"
+#include "serving/context.h"
 
 namespace recpile::http {
 
-// What the endpoints need of an engine. Functions rather than an Engine, so that this library does not link it.
-struct Backend {
-  ModelInfo model;
-  std::function<Status(InferRequest, InferCallback)> submit;  // as Engine::Submit
-  std::function<EngineStats()> stats;
-};
-
-// Thread-safe. Must outlive every callback that `submit` was given.
+// Thread-safe. Must outlive every callback that a model's engine or the repository was given.
 class Service {
  public:
   // What is left to do before there is an answer: encoding it. Kept off the engine's threads, which have batches to
@@ -27,12 +20,12 @@ class Service {
   using Finish = std::function<Response()>;
   using Done = std::function<void(Finish)>;
 
-  Service(Backend backend, std::string server_version);
+  explicit Service(serving::Context context);
 
   // The answer to a request whose body need not be read, because its header alone decides that it will be refused.
   std::optional<Response> Refuse(const RequestHead& head) const;
 
-  // Calls `done` exactly once: before it returns, or later on an engine's thread.
+  // Calls `done` exactly once: before it returns, or later on a thread of an engine or of the repository.
   void Handle(Request request, Done done);
 
   // From now on the server reports that it is not ready, so that load balancers turn away. Inference goes on.
@@ -40,14 +33,16 @@ class Service {
   bool draining() const { return draining_; }
 
  private:
-  std::optional<Response> Refuse(const RequestHead& head, const Route& route) const;
-  Response Get(Endpoint endpoint) const;
-  void Infer(Request request, Done done);
+  struct Pending;
 
-  const Backend backend_;
-  const std::string server_version_;
+  std::optional<Response> Refuse(const RequestHead& head, const Route& route) const;
+  Response Get(const Route& route) const;
+  void Infer(Request request, const Route& route, Done done);
+  Response Finished(const Pending& pending, const InferResult& result) const;
+  void ControlRepository(const Request& request, const Route& route, Done done);
+
+  const serving::Context context_;
   std::atomic<bool> draining_ = false;
-  std::atomic<uint64_t> success_ns_ = 0;
 };
 
 // {"error": message}, for failures below the endpoints too (a body that is too large, a header that is no HTTP).

@@ -4,14 +4,19 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/stream_base.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/bind_handler.hpp>
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
+#include <boost/beast/ssl.hpp>
+#include <charconv>
 #include <string_view>
+#include <type_traits>
 #include <utility>
+
+#include "http/stream_session.h"
 
 namespace recpile::http {
 
@@ -32,28 +37,45 @@ std::string ToString(View view) {
   return std::string(view.data(), view.size());
 }
 
+using Plain = beast::tcp_stream;
+using Tls = beast::ssl_stream<beast::tcp_stream>;
+
+// JSON of this size takes a millisecond or so to decode.
+constexpr size_t kLargeJson = 64 << 10;
+
 }  // namespace
 
-Session::Session(net::ip::tcp::socket socket, const SessionOptions& options, Service* service,
-                 std::shared_ptr<SessionRegistry> registry)
-    : stream_(std::move(socket)), options_(options), service_(service), registry_(std::move(registry)) {}
-
-Session::~Session() { registry_->Remove(this); }
-
-void Session::Start() {
-  registry_->Add(shared_from_this());
-  net::post(stream_.get_executor(), beast::bind_front_handler(&Session::ReadHeader, shared_from_this()));
+template <class Stream>
+void StreamSession<Stream>::Start() {
+  registry_->Add(Self());
+  net::post(stream_.get_executor(), [self = Self()] { self->Handshake(); });
 }
 
-void Session::CloseIfIdle() {
-  net::post(stream_.get_executor(), [self = shared_from_this()] {
+template <class Stream>
+void StreamSession<Stream>::CloseIfIdle() {
+  net::post(stream_.get_executor(), [self = Self()] {
     ErrorCode error;
-    const bool quiet = self->idle_ && self->buffer_.size() == 0 && self->stream_.socket().available(error) == 0;
-    if (quiet) self->stream_.close();
+    const bool quiet = self->idle_ && self->buffer_.size() == 0 && self->Tcp().socket().available(error) == 0;
+    if (quiet) self->Tcp().close();
   });
 }
 
-void Session::ReadHeader() {
+template <class Stream>
+void StreamSession<Stream>::Handshake() {
+  if constexpr (std::is_same_v<Stream, Plain>) {
+    ReadHeader();
+  } else {
+    idle_ = true;
+    Tcp().expires_after(options_.timeout);
+    stream_.async_handshake(net::ssl::stream_base::server, [self = Self()](ErrorCode error) {
+      if (!error) return self->ReadHeader();
+      spdlog::debug("TLS handshake failed: {}", error.message());
+    });
+  }
+}
+
+template <class Stream>
+void StreamSession<Stream>::ReadHeader() {
   head_ = {};
   http_version_ = 11;
   parser_.emplace();
@@ -61,20 +83,23 @@ void Session::ReadHeader() {
   parser_->body_limit(options_.max_request_bytes);
   idle_ = true;
   // One deadline for the whole header, however slowly its bytes trickle in.
-  stream_.expires_after(options_.timeout);
+  Tcp().expires_after(options_.timeout);
   bhttp::async_read_header(stream_, buffer_, *parser_,
-                           [self = shared_from_this()](ErrorCode error, size_t) { self->OnHeader(error); });
+                           [self = Self()](ErrorCode error, size_t) { self->OnHeader(error); });
 }
 
-RequestHead Session::TakeHead() const {
+template <class Stream>
+RequestHead StreamSession<Stream>::TakeHead() const {
   const auto& message = parser_->get();
   return {.method = ToString(message.method_string()),
           .target = ToString(message.target()),
           .content_encoding = ToString(message[bhttp::field::content_encoding]),
-          .json_length = ToString(message[kserve::kLengthHeader])};
+          .json_length = ToString(message[kserve::kLengthHeader]),
+          .traceparent = ToString(message["traceparent"])};
 }
 
-void Session::OnHeader(ErrorCode error) {
+template <class Stream>
+void StreamSession<Stream>::OnHeader(ErrorCode error) {
   idle_ = false;
   if (error) return OnReadError(error);
   head_ = TakeHead();
@@ -86,31 +111,47 @@ void Session::OnHeader(ErrorCode error) {
     return RespondAndClose(ErrorResponse(417, "the only expectation that is understood is 100-continue"));
   }
   if (std::optional<Response> refusal = service_->Refuse(head_)) return RespondAndClose(std::move(*refusal));
-  stream_.expires_after(options_.timeout);
+  Tcp().expires_after(options_.timeout);
   net::async_write(stream_, net::buffer(kContinue.data(), kContinue.size()),
-                   [self = shared_from_this()](ErrorCode write_error, size_t) {
+                   [self = Self()](ErrorCode write_error, size_t) {
                      if (!write_error) self->ReadBody();
                    });
 }
 
-void Session::ReadBody() {
-  stream_.expires_after(options_.timeout);
-  bhttp::async_read(stream_, buffer_, *parser_,
-                    [self = shared_from_this()](ErrorCode error, size_t) { self->OnBody(error); });
+template <class Stream>
+void StreamSession<Stream>::ReadBody() {
+  Tcp().expires_after(options_.timeout);
+  bhttp::async_read(stream_, buffer_, *parser_, [self = Self()](ErrorCode error, size_t) { self->OnBody(error); });
 }
 
-void Session::OnBody(ErrorCode error) {
+template <class Stream>
+void StreamSession<Stream>::OnBody(ErrorCode error) {
   if (error) return OnReadError(error);
-  stream_.expires_never();
+  Tcp().expires_never();
   const auto body = std::make_shared<const RequestBody::value_type>(std::move(parser_->get().body()));
+  size_t json = body->bytes().size();
+  std::from_chars(head_.json_length.data(), head_.json_length.data() + head_.json_length.size(), json);
+  if (json < kLargeJson) return Handle(body);
+  net::post(options_.large_requests, [self = Self(), body] {
+    try {
+      self->Handle(body);
+    } catch (const std::exception& error) {
+      spdlog::error("a connection was dropped: {}", error.what());
+    }
+  });
+}
+
+template <class Stream>
+void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::value_type>& body) {
   Request request{.head = head_, .body = body->bytes(), .body_owner = body};
-  service_->Handle(std::move(request), [self = shared_from_this()](Service::Finish finish) {
+  service_->Handle(std::move(request), [self = Self()](Service::Finish finish) {
     // Perhaps on an engine's thread, and perhaps long after the client has gone.
     net::post(self->stream_.get_executor(), [self, finish = std::move(finish)] { self->Respond(finish()); });
   });
 }
 
-void Session::OnReadError(ErrorCode error) {
+template <class Stream>
+void StreamSession<Stream>::OnReadError(ErrorCode error) {
   if (error == bhttp::error::body_limit) {
     return RespondAndClose(ErrorResponse(413, "the body is larger than the server's limit of " +
                                                   std::to_string(options_.max_request_bytes) +
@@ -131,13 +172,15 @@ void Session::OnReadError(ErrorCode error) {
   spdlog::debug("connection closed: {}", error.message());
 }
 
-void Session::RespondAndClose(Response response) {
+template <class Stream>
+void StreamSession<Stream>::RespondAndClose(Response response) {
   linger_ = true;
   keep_alive_ = false;
   Respond(std::move(response));
 }
 
-void Session::Respond(Response response) {
+template <class Stream>
+void StreamSession<Stream>::Respond(Response response) {
   spdlog::debug("{} {} -> {}", head_.method, head_.target, response.status);
   if (service_->draining()) keep_alive_ = false;
   // In the request's version: to an HTTP/1.0 client only its own way of saying keep-alive means that.
@@ -153,33 +196,55 @@ void Session::Respond(Response response) {
   if (head_.method == "HEAD") message.body().clear();  // Content-Length keeps what a GET would have sent
 
   serializer_.emplace(message);
-  stream_.expires_after(options_.timeout);
-  bhttp::async_write(stream_, *serializer_,
-                     [self = shared_from_this()](ErrorCode error, size_t) { self->OnWritten(error); });
+  Tcp().expires_after(options_.timeout);
+  bhttp::async_write(stream_, *serializer_, [self = Self()](ErrorCode error, size_t) { self->OnWritten(error); });
 }
 
-void Session::OnWritten(ErrorCode error) {
+template <class Stream>
+void StreamSession<Stream>::OnWritten(ErrorCode error) {
   if (error) {
     spdlog::debug("answer not delivered: {}", error.message());
     return;
   }
   if (keep_alive_) return ReadHeader();
+  Close();
+}
+
+template <class Stream>
+void StreamSession<Stream>::Close() {
   ErrorCode ignored;
-  stream_.socket().shutdown(net::ip::tcp::socket::shutdown_send, ignored);
-  if (linger_) Linger();
+  if constexpr (std::is_same_v<Stream, Plain>) {
+    Tcp().socket().shutdown(net::ip::tcp::socket::shutdown_send, ignored);
+    if (linger_) Linger();
+  } else {
+    // Says goodbye, and waits for the client's; without it the answer could pass for one that was cut off.
+    Tcp().expires_after(std::min(options_.timeout, kLingerTime));
+    stream_.async_shutdown([self = Self()](ErrorCode) {});
+  }
 }
 
 // To close while the client is sending would reset the connection, and the reset can overtake the answer.
-void Session::Linger() {
-  stream_.expires_after(std::min(options_.timeout, kLingerTime));
+template <class Stream>
+void StreamSession<Stream>::Linger() {
+  Tcp().expires_after(std::min(options_.timeout, kLingerTime));
   DiscardInput();
 }
 
-void Session::DiscardInput() {
+template <class Stream>
+void StreamSession<Stream>::DiscardInput() {
   buffer_.clear();
-  stream_.async_read_some(buffer_.prepare(64 << 10), [self = shared_from_this()](ErrorCode error, size_t) {
+  stream_.async_read_some(buffer_.prepare(64 << 10), [self = Self()](ErrorCode error, size_t) {
     if (!error) self->DiscardInput();
   });
+}
+
+std::shared_ptr<Session> MakeSession(net::ip::tcp::socket socket, net::ssl::context* tls, const SessionOptions& options,
+                                     Service* service, std::shared_ptr<SessionRegistry> registry) {
+  if (tls == nullptr) {
+    return std::make_shared<StreamSession<Plain>>(Plain(std::move(socket)), options, service, std::move(registry));
+  }
+  return std::make_shared<StreamSession<Tls>>(Tls(Plain(std::move(socket)), *tls), options, service,
+                                              std::move(registry));
 }
 
 }  // namespace recpile::http

@@ -9,6 +9,7 @@
 #include "kserve/json_tensor.h"
 #include "kserve/request_json.h"
 #include "kserve/scheduling.h"
+#include "kserve/tensor_bytes.h"
 
 namespace recpile::kserve {
 namespace {
@@ -82,9 +83,7 @@ Result<Shape> ShapeOf(const json& entry, const std::string& label) {
     }
     shape.push_back(static_cast<int64_t>(dim.get<uint64_t>()));
   }
-  if (!ElementCount(shape)) {
-    return Status::InvalidArgument(label + ": shape " + ShapeToString(shape) + " has more elements than memory");
-  }
+  RECPILE_RETURN_IF_ERROR(CheckShape(shape, label));
   return shape;
 }
 
@@ -127,15 +126,6 @@ Result<std::vector<Tensor>> DecodeInputs(const RequestJson& parsed, BinaryTail* 
     inputs.push_back(std::move(tensor));
   }
   return inputs;
-}
-
-Result<size_t> OutputIndex(const ModelInfo& model, const std::string& name) {
-  std::string known;
-  for (size_t i = 0; i < model.outputs.size(); ++i) {
-    if (model.outputs[i].name == name) return i;
-    known += (i == 0 ? "'" : ", '") + model.outputs[i].name + "'";
-  }
-  return Status::InvalidArgument("model '" + model.name + "' has no output '" + Excerpt(name) + "'; it has " + known);
 }
 
 Result<OutputChoice> DecodeOutput(const json& entry, const std::string& name, bool binary_default,

@@ -4,6 +4,7 @@
 #include "kserve/datatypes.h"
 #include "kserve/infer_codec.h"
 #include "kserve/json_tensor.h"
+#include "kserve/tensor_bytes.h"
 #include "nlohmann/json.hpp"
 
 namespace recpile::kserve {
@@ -12,14 +13,6 @@ namespace {
 using nlohmann::json;
 
 std::string Quoted(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
-
-// The engine's word is checked too: a blob of the wrong length would shift every tensor behind it.
-Status CheckOutput(const Tensor& tensor) {
-  const std::optional<size_t> count = ElementCount(tensor.shape);
-  if (count && *count * DTypeBytes(tensor.dtype) == tensor.data.size()) return Status();
-  return Status::Internal("output '" + tensor.name + "' has " + std::to_string(tensor.data.size()) +
-                          " bytes, which does not suit its shape " + ShapeToString(tensor.shape));
-}
 
 void AppendOutput(const Tensor& tensor, bool binary, std::string* text) {
   text->append("{\"name\":").append(Quoted(tensor.name));
@@ -39,10 +32,7 @@ void AppendOutput(const Tensor& tensor, bool binary, std::string* text) {
 
 Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, const std::vector<OutputChoice>& choices,
                                const std::vector<Tensor>& outputs) {
-  if (outputs.size() != model.outputs.size()) {
-    return Status::Internal("the engine answered " + std::to_string(outputs.size()) + " outputs, but the model has " +
-                            std::to_string(model.outputs.size()));
-  }
+  RECPILE_RETURN_IF_ERROR(CheckAnswer(model, outputs));
   EncodedResponse encoded;
   std::string& text = encoded.body;
   text.append("{");
@@ -53,7 +43,6 @@ Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, co
   bool any_binary = false;
   for (size_t i = 0; i < choices.size(); ++i) {
     const Tensor& tensor = outputs[choices[i].index];
-    RECPILE_RETURN_IF_ERROR(CheckOutput(tensor));
     if (i > 0) text.push_back(',');
     AppendOutput(tensor, choices[i].binary, &text);
     if (choices[i].binary) any_binary = true, binary_bytes += tensor.data.size();

@@ -11,6 +11,7 @@
 
 #include "kserve/aligned_buffer.h"
 #include "kserve/datatypes.h"
+#include "kserve/tensor_bytes.h"
 
 namespace recpile::kserve {
 namespace {
@@ -96,22 +97,6 @@ void AppendBools(const Tensor& tensor, std::string* text) {
 }
 
 }  // namespace
-
-std::optional<size_t> ElementCount(const Shape& shape) {
-  size_t product = 1;
-  bool empty = false;
-  for (const int64_t dim : shape) {
-    if (dim < 0) return std::nullopt;
-    // A zero does not excuse its neighbours: strides computed from [2^40, 2^40, 0] would overflow all the same.
-    if (dim == 0)
-      empty = true;
-    else if (__builtin_mul_overflow(product, static_cast<size_t>(dim), &product))
-      return std::nullopt;
-  }
-  // Headroom for the widest element, so that the callers' byte counts cannot overflow either.
-  if (product > std::numeric_limits<int64_t>::max() / sizeof(double)) return std::nullopt;
-  return empty ? 0 : product;
-}
 
 Result<Tensor> TensorFromPacked(std::string_view name, DType dtype, const Shape& shape, const PackedData& data) {
   const std::string label = "input '" + Excerpt(name) + "': ";

@@ -1,7 +1,6 @@
 // Tensors in JSON form: `"data": [...]`.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,9 +9,6 @@
 #include "recpile/tensor.h"
 
 namespace recpile::kserve {
-
-// How many elements a shape has; nothing if a dimension is negative or the count does not fit.
-std::optional<size_t> ElementCount(const Shape& shape);
 
 // Checks every value's kind and range against `dtype` and the count against `shape`. `data` may be flat, or nested
 // exactly as `shape`. Integers accept 3.0 but not 3.5; BOOL accepts true, false, 1 and 0; no other type accepts

@@ -30,17 +30,35 @@ Json TensorsConfig(const std::vector<TensorSpec>& specs) {
 
 Json Duration(uint64_t count, uint64_t ns) { return {{"count", count}, {"ns", ns}}; }
 
+Json ModelStats(const serving::ServedModel& model) {
+  const EngineStats stats = model.stats();
+  const serving::RequestMeter& meter = *model.meter;
+  const Json inference = {{"success", Duration(meter.successes(), meter.success_ns())},
+                          {"fail", Duration(meter.failures(), meter.failure_ns())},
+                          {"queue", Duration(stats.requests_ok + stats.requests_failed, stats.queue_ns)},
+                          {"compute_input", Duration(stats.batches, 0)},
+                          {"compute_infer", Duration(stats.batches, stats.compute_ns)},
+                          {"compute_output", Duration(stats.batches, 0)}};
+  return {{"name", model.info.name},
+          {"version", model.info.version},
+          {"last_inference", meter.last_ms()},
+          {"inference_count", stats.samples},
+          {"execution_count", stats.batches},
+          {"inference_stats", inference},
+          {"recpile", {{"rejected_count", stats.requests_rejected}, {"queued_count", stats.queued}}}};
+}
+
 }  // namespace
 
 std::string ServerMetadataJson(std::string_view version) {
-  return Dump({{"name", "recpile"},
-               {"version", version},
-               {"extensions", {"binary_tensor_data", "model_configuration", "statistics"}}});
+  return Dump({{"name", "recpile"}, {"version", version}, {"extensions", kExtensions}});
 }
 
-std::string ModelMetadataJson(const ModelInfo& model) {
+std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving::ModelPtr>& versions) {
+  Json names = Json::array();
+  for (const serving::ModelPtr& version : versions) names.push_back(version->info.version);
   return Dump({{"name", model.name},
-               {"versions", Json::array({model.version})},
+               {"versions", names},
                {"platform", "recpile"},
                {"inputs", TensorsMetadata(model.inputs)},
                {"outputs", TensorsMetadata(model.outputs)}});
@@ -57,21 +75,12 @@ std::string ModelConfigJson(const ModelInfo& model) {
                {"output", TensorsConfig(model.outputs)}});
 }
 
-std::string ModelStatsJson(const ModelInfo& model, const EngineStats& stats, uint64_t success_ns) {
-  const Json inference = {{"success", Duration(stats.requests_ok, success_ns)},
-                          {"fail", Duration(stats.requests_failed + stats.requests_rejected, 0)},
-                          {"queue", Duration(stats.requests_ok + stats.requests_failed, stats.queue_ns)},
-                          {"compute_input", Duration(stats.batches, 0)},
-                          {"compute_infer", Duration(stats.batches, stats.compute_ns)},
-                          {"compute_output", Duration(stats.batches, 0)}};
-  const Json own = {{"rejected_count", stats.requests_rejected}, {"queued_count", stats.queued}};
-  const Json entry = {{"name", model.name},
-                      {"version", model.version},
-                      {"inference_count", stats.samples},
-                      {"execution_count", stats.batches},
-                      {"inference_stats", inference},
-                      {"recpile", own}};
-  return Dump({{"model_stats", Json::array({entry})}});
+std::string ModelStatsJson(const std::vector<serving::ModelPtr>& models) {
+  Json entries = Json::array();
+  for (const serving::ModelPtr& model : models) entries.push_back(ModelStats(*model));
+  Json all;
+  all["model_stats"] = std::move(entries);
+  return Dump(all);
 }
 
 std::string ErrorJson(std::string_view message) {

@@ -1,31 +1,36 @@
 // The JSON bodies of KServe v2's GET endpoints.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "recpile/engine.h"
+#include "serving/served_model.h"
 
 namespace recpile::kserve {
+
+// What of the protocol's extensions there is.
+inline constexpr std::array<std::string_view, 4> kExtensions = {"binary_tensor_data", "model_configuration",
+                                                                "model_repository", "statistics"};
 
 // GET /v2
 std::string ServerMetadataJson(std::string_view version);
 
-// GET /v2/models/{m}
-std::string ModelMetadataJson(const ModelInfo& model);
+// GET /v2/models/{m}. `versions`: all that are served under this name.
+std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving::ModelPtr>& versions);
 
 // GET /v2/models/{m}/config: the parts of Triton's model config that clients read (perf_analyzer does so first).
 std::string ModelConfigJson(const ModelInfo& model);
 
-// GET /v2/models/{m}/stats, in Triton's form. `success_ns`: from a request's last byte read to its answer, summed over
-// the successful ones. What differs from Triton's, because the engine counts so:
+// GET /v2/models/{m}/stats, in Triton's form. What differs from Triton's, because the engine counts so:
 // - compute_infer is a sum over batches, not over requests, and includes assembling the batch and splitting its
 // outputs;
 //   compute_input and compute_output, which clients require, are therefore 0 ns;
-// - fail includes the requests that the engine refused, and no durations are kept of failures.
+// - fail includes the requests that were refused.
 // What Triton does not have lies under "recpile".
-std::string ModelStatsJson(const ModelInfo& model, const EngineStats& stats, uint64_t success_ns);
+std::string ModelStatsJson(const std::vector<serving::ModelPtr>& models);
 
 // {"error": "..."}
 std::string ErrorJson(std::string_view message);

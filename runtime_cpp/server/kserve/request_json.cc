@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "kserve/tensor_bytes.h"
+
 namespace recpile::kserve {
 namespace {
 

@@ -16,9 +16,6 @@
 
 namespace recpile::kserve {
 
-// Dimensions of a tensor on the wire.
-inline constexpr size_t kMaxRank = 8;
-
 // What `data` held, in row-major order.
 struct PackedData {
   enum class Kind : uint8_t { kBool, kNegative, kUnsigned, kFloat };

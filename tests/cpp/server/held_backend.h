@@ -16,19 +16,22 @@ namespace recpile::testing {
 
 class HeldBackend {
  public:
-  // With `refusal`, Submit fails with it.
-  http::Backend Make(std::optional<Status> refusal = std::nullopt) {
-    return {.model = ToyModel(),
-            .submit =
-                [this, refusal](InferRequest request, InferCallback done) {
-                  if (refusal) return *refusal;
-                  const std::lock_guard lock(mutex_);
-                  held_.emplace_back(std::move(request), std::move(done));
-                  arrived_.notify_all();
-                  return Status();
-                },
-            .stats = [] { return EngineStats{.requests_ok = 3, .batches = 2}; }};
+  // Serves the toy model. With `refusal`, Submit fails with it.
+  serving::Context Make(std::optional<Status> refusal = std::nullopt) {
+    serving::ServedModel model{.info = ToyModel(),
+                               .submit =
+                                   [this, refusal](InferRequest request, InferCallback done) {
+                                     if (refusal) return *refusal;
+                                     const std::lock_guard lock(mutex_);
+                                     held_.emplace_back(std::move(request), std::move(done));
+                                     arrived_.notify_all();
+                                     return Status();
+                                   },
+                               .stats = [] { return EngineStats{.requests_ok = 3, .batches = 2}; }};
+    models_.Publish("toy", {std::make_shared<const serving::ServedModel>(std::move(model))});
+    return {.models = &models_, .server_version = "9.9"};
   }
+  serving::Models* models() { return &models_; }
 
   void WaitFor(size_t count) {
     std::unique_lock lock(mutex_);
@@ -57,6 +60,7 @@ class HeldBackend {
     return {score, Tensor{.name = "half", .dtype = DType::kBf16, .shape = {0, 2}}};
   }
 
+  serving::Models models_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<std::pair<InferRequest, InferCallback>> held_;

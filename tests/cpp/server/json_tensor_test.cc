@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "kserve/tensor_bytes.h"
 #include "support.h"
 
 namespace recpile::kserve {

@@ -12,13 +12,19 @@ namespace {
 using nlohmann::json;
 using testing::ToyModel;
 
+serving::ModelPtr Served(EngineStats stats = {}) {
+  return std::make_shared<const serving::ServedModel>(
+      serving::ServedModel{.info = ToyModel(), .submit = {}, .stats = [stats] { return stats; }});
+}
+
 TEST(Metadata, Server) {
-  EXPECT_EQ(ServerMetadataJson("1.2"), R"({"name":"recpile","version":"1.2",)"
-                                       R"("extensions":["binary_tensor_data","model_configuration","statistics"]})");
+  EXPECT_EQ(ServerMetadataJson("1.2"),
+            R"({"name":"recpile","version":"1.2",)"
+            R"("extensions":["binary_tensor_data","model_configuration","model_repository","statistics"]})");
 }
 
 TEST(Metadata, ModelHasKserveDatatypesAndOpenDimensions) {
-  const json model = json::parse(ModelMetadataJson(ToyModel()));
+  const json model = json::parse(ModelMetadataJson(ToyModel(), {Served()}));
   EXPECT_EQ(model["name"], "toy");
   EXPECT_EQ(model["versions"], json::array({"1"}));
   EXPECT_EQ(model["inputs"][0], json::parse(R"({"name":"dense","datatype":"FP32","shape":[-1,4]})"));
@@ -41,14 +47,20 @@ TEST(Metadata, StatsHaveTritonsForm) {
                           .queued = 4,
                           .queue_ns = 600,
                           .compute_ns = 700};
-  const json all = json::parse(ModelStatsJson(ToyModel(), stats, 900));
+  const serving::ModelPtr model = Served(stats);
+  using std::chrono::nanoseconds;
+  model->meter->Answered(StatusCode::kOk, nanoseconds(400));
+  model->meter->Answered(StatusCode::kOk, nanoseconds(500));
+  model->meter->Answered(StatusCode::kUnavailable, nanoseconds(30));
+  const json all = json::parse(ModelStatsJson({model}));
   ASSERT_EQ(all["model_stats"].size(), 1u);
   const json& entry = all["model_stats"][0];
   EXPECT_EQ(entry["name"], "toy");
   EXPECT_EQ(entry["version"], "1");
   EXPECT_EQ(entry["inference_count"], 50);
   EXPECT_EQ(entry["execution_count"], 3);
-  EXPECT_EQ(entry["inference_stats"], json::parse(R"({"success":{"count":5,"ns":900},"fail":{"count":3,"ns":0},
+  EXPECT_GT(entry["last_inference"], 0);
+  EXPECT_EQ(entry["inference_stats"], json::parse(R"({"success":{"count":2,"ns":900},"fail":{"count":1,"ns":30},
       "queue":{"count":6,"ns":600},"compute_input":{"count":3,"ns":0},"compute_infer":{"count":3,"ns":700},
       "compute_output":{"count":3,"ns":0}})"));
   EXPECT_EQ(entry["recpile"], json::parse(R"({"rejected_count":2,"queued_count":4})"));

@@ -26,9 +26,11 @@ TEST(Options, DefaultsAreTheLibraries) {
   EXPECT_EQ(options.artifact, "m.pt2");
   EXPECT_EQ(options.model_name, "");
   EXPECT_EQ(options.engine.max_batch_size, EngineOptions().max_batch_size);
-  EXPECT_EQ(options.http.timeout, http::ServerOptions().timeout);
+  EXPECT_EQ(options.http->timeout, http::ServerOptions().timeout);
+  EXPECT_EQ(options.http->port, 8000);
+  EXPECT_EQ(options.metrics->port, 8002);
   EXPECT_TRUE(options.engine.verify_checksums);
-  EXPECT_EQ(options.http.version, "test");
+  EXPECT_FALSE(options.repository);
 }
 
 TEST(Options, AllOfThemArrive) {
@@ -69,11 +71,11 @@ TEST(Options, AllOfThemArrive) {
   EXPECT_EQ(options.engine.max_queue_size, 9);
   EXPECT_EQ(options.engine.fbgemm_dir, "/f");
   EXPECT_FALSE(options.engine.verify_checksums);
-  EXPECT_EQ(options.http.host, "::1");
-  EXPECT_EQ(options.http.port, 0);
-  EXPECT_EQ(options.http.io_threads, 2);
-  EXPECT_EQ(options.http.max_request_bytes, 4096u);
-  EXPECT_EQ(options.http.timeout, std::chrono::seconds(7));
+  EXPECT_EQ(options.http->host, "::1");
+  EXPECT_EQ(options.http->port, 0);
+  EXPECT_EQ(options.http->io_threads, 2);
+  EXPECT_EQ(options.http->max_request_bytes, 4096u);
+  EXPECT_EQ(options.http->timeout, std::chrono::seconds(7));
   EXPECT_EQ(options.grace, std::chrono::seconds(0));
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_TRUE(options.exit_with_parent);

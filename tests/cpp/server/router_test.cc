@@ -33,6 +33,9 @@ TEST(Router, KnowsEveryEndpoint) {
            Case{"/v2/models/m/infer", Endpoint::kModelInfer, "m"},
            Case{"/v2/models/m/versions/3/infer", Endpoint::kModelInfer, "m", "3"},
            Case{"/v2/models/a%20b%2fc/infer", Endpoint::kModelInfer, "a b/c"},
+           Case{"/v2/repository/index", Endpoint::kRepositoryIndex},
+           Case{"/v2/repository/models/m/load", Endpoint::kRepositoryLoad, "m"},
+           Case{"/v2/repository/models/m/unload", Endpoint::kRepositoryUnload, "m"},
        }) {
     const Route route = ParseTarget(want.target);
     EXPECT_EQ(route.endpoint, want.endpoint) << want.target;
@@ -51,6 +54,11 @@ TEST(Router, AnythingElseIsUnknown) {
                              "/v2/health",
                              "/v2/health/x",
                              "/v2/health/live/x",
+                             "/v2/repository",
+                             "/v2/repository/index/x",
+                             "/v2/repository/models/m",
+                             "/v2/repository/models/m/reload",
+                             "/v2/repository/models/m/versions/1/load",
                              "/v2/models",
                              "/v2/models//infer",
                              "/v2/models/m/x",

@@ -232,9 +232,10 @@ TEST_F(ServerTest, ManyConnectionsOnSeveralThreads) {
 }
 
 TEST(ServerBind, SaysWhatIsWrong) {
+  HeldBackend held;
   const auto first = Server::Bind({.port = 0});
   ASSERT_TRUE(first.ok());
-  ASSERT_TRUE(first.value()->Serve(HeldBackend().Make()).ok());
+  ASSERT_TRUE(first.value()->Serve(held.Make()).ok());
   const uint16_t port = first.value()->port();
   EXPECT_EQ(first.value()->url(), "http://127.0.0.1:" + std::to_string(port));
   const auto second = Server::Bind({.port = port});

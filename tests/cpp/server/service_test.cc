@@ -37,7 +37,7 @@ class ServiceTest : public ::testing::Test {
   static std::string Error(const Response& response) { return json::parse(response.body)["error"]; }
 
   HeldBackend held_;
-  Service service_{held_.Make(), "9.9"};
+  Service service_{held_.Make()};
   std::optional<Response> response_;
   int done_calls_ = 0;
 };
@@ -70,7 +70,8 @@ TEST_F(ServiceTest, MapsStatusCodesToHttp) {
       {Status::Unsupported("m"), 501},     {Status::Internal("m"), 500},
   };
   for (const auto& [status, http] : cases) {
-    Service refusing(held_.Make(status), "");
+    HeldBackend refusing_backend;
+    Service refusing(refusing_backend.Make(status));
     const auto refused = Handle(refusing, MakeRequest("POST", "/v2/models/toy/infer", kInferJson));
     ASSERT_TRUE(refused);
     EXPECT_EQ(refused->status, http);

@@ -1,0 +1,99 @@
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <deque>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "senders.h"
+
+namespace recpile::benchmark {
+namespace {
+
+namespace net = boost::asio;
+namespace http = boost::beast::http;
+using Done = std::function<void(bool ok)>;
+
+// One request at a time. Everything runs on the one I/O thread.
+struct Connection {
+  explicit Connection(net::io_context& context) : socket(context) {}
+
+  net::ip::tcp::socket socket;
+  boost::beast::flat_buffer buffer;
+  std::optional<http::response_parser<http::string_body>> parser;
+  Done done;
+};
+
+class HttpSender final : public Sender {
+ public:
+  HttpSender(const std::string& host, const std::string& port, const std::string& request, int connections)
+      : request_(request) {
+    const auto endpoints = net::ip::tcp::resolver(context_).resolve(host, port);
+    for (int i = 0; i < connections; ++i) {
+      connections_.push_back(std::make_unique<Connection>(context_));
+      connections_.back()->socket.connect(*endpoints.begin());
+      connections_.back()->socket.set_option(net::ip::tcp::no_delay(true));
+      idle_.push_back(connections_.back().get());
+    }
+    thread_ = std::thread([this] { context_.run(); });
+  }
+  ~HttpSender() override {
+    context_.stop();
+    thread_.join();
+  }
+
+  void Send(Done done) override {
+    net::post(context_, [this, done = std::move(done)]() mutable {
+      waiting_.push_back(std::move(done));
+      Next();
+    });
+  }
+
+ private:
+  void Next() {
+    if (idle_.empty() || waiting_.empty()) return;
+    Connection* const connection = idle_.back();
+    idle_.pop_back();
+    connection->done = std::move(waiting_.front());
+    waiting_.pop_front();
+    net::async_write(connection->socket, net::buffer(request_),
+                     [this, connection](boost::system::error_code error, size_t) {
+                       if (error) return Finish(connection, false);
+                       connection->parser.emplace();
+                       http::async_read(connection->socket, connection->buffer, *connection->parser,
+                                        [this, connection](boost::system::error_code failed, size_t) {
+                                          Finish(connection, !failed && connection->parser->get().result_int() == 200);
+                                        });
+                     });
+  }
+
+  void Finish(Connection* connection, bool ok) {
+    connection->done(ok);
+    idle_.push_back(connection);
+    Next();
+  }
+
+  const std::string request_;
+  net::io_context context_{1};
+  net::executor_work_guard<net::io_context::executor_type> work_ = net::make_work_guard(context_);
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::vector<Connection*> idle_;
+  std::deque<Done> waiting_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Sender> MakeHttpSender(const std::string& host, const std::string& port, const std::string& request,
+                                       int connections) {
+  return std::make_unique<HttpSender>(host, port, request, connections);
+}
+
+}  // namespace recpile::benchmark

@@ -1,0 +1,53 @@
+// Sends one request over and over at fixed rates and prints a JSON line for each. benchmarks/serving/run.py drives it.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+#include "senders.h"
+
+int main(int argc, char** argv) {
+  using namespace recpile;  // NOLINT: a program of one function
+  std::string kind;
+  std::string target;
+  std::string request_file;
+  std::vector<double> rates;
+  int connections = 64;
+  EngineOptions options;
+  benchmark::Schedule schedule;
+  CLI::App app("Open-loop load on a recpile server or engine.");
+  app.add_option("kind", kind)->required()->check(CLI::IsMember({"grpc", "http", "engine"}));
+  app.add_option("target", target, "HOST:PORT, or an artifact")->required();
+  app.add_option("request", request_file, "What to send, as bytes")->required()->check(CLI::ExistingFile);
+  app.add_option("--rate", rates, "Requests a second")->required()->check(CLI::Range(1.0, 1e6));
+  app.add_option("--seconds", schedule.seconds)->check(CLI::Range(0.1, 60.0));
+  app.add_option("--connections", connections, "HTTP")->check(CLI::Range(1, 1000));
+  app.add_option("--instances", options.instances, "engine");
+  app.add_option("--max-batch-size", options.max_batch_size, "engine");
+  CLI11_PARSE(app, argc, argv);
+
+  std::ifstream file(request_file, std::ios::binary);
+  const std::string request{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::unique_ptr<benchmark::Sender> sender;
+  if (kind == "engine") {
+    auto made = benchmark::MakeEngineSender(target, options, request);
+    if (!made.ok()) {
+      std::fprintf(stderr, "%s\n", made.status().message().c_str());
+      return 1;
+    }
+    sender = std::move(made).value();
+  } else if (kind == "grpc") {
+    sender = benchmark::MakeGrpcSender(target, request);
+  } else {
+    const size_t colon = target.rfind(':');
+    sender = benchmark::MakeHttpSender(target.substr(0, colon), target.substr(colon + 1), request, connections);
+  }
+  const auto send = [&](std::function<void(bool)> done) { sender->Send(std::move(done)); };
+  benchmark::RunOpenLoop({.rate = 50, .seconds = 0.5}, send);  // connections, caches, first batches
+  for (const double rate : rates) {
+    schedule.rate = rate;
+    std::printf("%s\n", benchmark::ToJson(benchmark::RunOpenLoop(schedule, send)).c_str());
+    std::fflush(stdout);
+  }
+  return 0;
+}

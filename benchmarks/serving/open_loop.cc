@@ -1,0 +1,75 @@
+#include "open_loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace recpile::benchmark {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct State {
+  std::mutex mutex;
+  std::condition_variable changed;
+  Outcome outcome;
+  int64_t outstanding = 0;
+};
+
+double Percentile(const std::vector<double>& sorted, double share) {
+  if (sorted.empty()) return 0;
+  const auto index = static_cast<size_t>(std::ceil(share * static_cast<double>(sorted.size())));
+  return sorted[std::min(std::max<size_t>(index, 1), sorted.size()) - 1];
+}
+
+}  // namespace
+
+Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
+  const auto state = std::make_shared<State>();
+  const auto total = static_cast<int64_t>(schedule.rate * schedule.seconds);
+  const Clock::time_point begin = Clock::now();
+  for (int64_t i = 0; i < total; ++i) {
+    const Clock::time_point due =
+        begin + std::chrono::nanoseconds(static_cast<int64_t>(1e9 * static_cast<double>(i) / schedule.rate));
+    std::this_thread::sleep_until(due);
+    {
+      const std::lock_guard lock(state->mutex);
+      if (state->outstanding == schedule.max_outstanding) {
+        ++state->outcome.dropped;
+        continue;
+      }
+      ++state->outstanding;
+    }
+    send([state, due](bool ok) {
+      const double latency = std::chrono::duration<double, std::micro>(Clock::now() - due).count();
+      const std::lock_guard lock(state->mutex);
+      ++(ok ? state->outcome.answered : state->outcome.failed);
+      if (ok) state->outcome.latency_us.push_back(latency);
+      if (--state->outstanding == 0) state->changed.notify_all();
+    });
+  }
+  std::unique_lock lock(state->mutex);
+  state->changed.wait_for(lock, std::chrono::seconds(30), [&] { return state->outstanding == 0; });
+  Outcome outcome = state->outcome;
+  outcome.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  std::ranges::sort(outcome.latency_us);
+  return outcome;
+}
+
+std::string ToJson(const Outcome& outcome) {
+  return nlohmann::json({{"answered", outcome.answered},
+                         {"failed", outcome.failed},
+                         {"dropped", outcome.dropped},
+                         {"seconds", outcome.seconds},
+                         {"p50_us", Percentile(outcome.latency_us, 0.5)},
+                         {"p99_us", Percentile(outcome.latency_us, 0.99)},
+                         {"p999_us", Percentile(outcome.latency_us, 0.999)}})
+      .dump();
+}
+
+}  // namespace recpile::benchmark

@@ -1,0 +1,34 @@
+// Sends requests on a schedule that does not wait for answers, as users do.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace recpile::benchmark {
+
+struct Schedule {
+  double rate = 100;  // requests a second
+  double seconds = 3;
+  // Sent and unanswered; what would be one more is dropped and counted, so that memory and time stay bounded.
+  int64_t max_outstanding = 4096;
+};
+
+struct Outcome {
+  int64_t answered = 0;
+  int64_t failed = 0;
+  int64_t dropped = 0;
+  double seconds = 0;              // from the first sending to the last answer
+  std::vector<double> latency_us;  // sorted; from the moment a request was due, so that delays of the sender count too
+};
+
+// Begins one request; `done(ok)` is called once, on any thread.
+using Send = std::function<void(std::function<void(bool ok)> done)>;
+
+Outcome RunOpenLoop(const Schedule& schedule, const Send& send);
+
+// {"answered": ..., "p50_us": ..., ...}
+std::string ToJson(const Outcome& outcome);
+
+}  // namespace recpile::benchmark

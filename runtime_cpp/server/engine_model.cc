@@ -1,0 +1,71 @@
+#include "engine_model.h"
+
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <map>
+#include <utility>
+
+namespace recpile {
+namespace {
+
+void LogModel(const ModelInfo& model, const EngineOptions& engine, std::chrono::milliseconds took) {
+  const std::string label = model.name + " version " + model.version;
+  spdlog::info("{}: loaded in {} ms; {} inputs, {} outputs, {} stages", label, took.count(), model.inputs.size(),
+               model.outputs.size(), model.stages.size());
+  struct Sum {
+    int64_t tables = 0, rows = 0, bytes = 0;
+  };
+  std::map<std::string, Sum> by_dtype;
+  for (const TableInfo& table : model.tables) {
+    spdlog::debug("table {}: {} rows x {} {}, {} bytes", table.name, table.rows, table.dim, table.dtype, table.bytes);
+    Sum& sum = by_dtype[table.dtype];
+    ++sum.tables;
+    sum.rows += table.rows;
+    sum.bytes += table.bytes;
+  }
+  for (const auto& [dtype, sum] : by_dtype) {
+    spdlog::info("{}: {} tables in {}, {} rows, {:.1f} MiB", label, sum.tables, dtype, sum.rows,
+                 static_cast<double>(sum.bytes) / (1 << 20));
+  }
+  spdlog::info(
+      "{}: instances={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} verify_checksums={} "
+      "fbgemm_dir={}",
+      label, engine.instances, engine.max_batch_size, engine.max_queue_delay_microseconds, engine.max_queue_size,
+      engine.verify_checksums, engine.fbgemm_dir.empty() ? "(beside libtorch)" : engine.fbgemm_dir);
+}
+
+void StopAndDelete(Engine* engine, const std::string& label) {
+  engine->Stop();
+  const EngineStats stats = engine->stats();
+  spdlog::info("{}: stopped; {} requests answered, {} failed, {} refused, {} samples in {} batches", label,
+               stats.requests_ok, stats.requests_failed, stats.requests_rejected, stats.samples, stats.batches);
+  delete engine;
+}
+
+}  // namespace
+
+Result<serving::ModelPtr> LoadEngineModel(const std::filesystem::path& artifact, const std::string& name,
+                                          const std::string& version, const EngineOptions& options,
+                                          serving::Worker* reaper) {
+  spdlog::info("loading {}", artifact.string());
+  const auto begin = serving::Clock::now();
+  RECPILE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> loaded, Engine::Load(artifact.string(), options));
+  ModelInfo info = loaded->model();
+  if (!name.empty()) info.name = name;
+  if (!version.empty()) info.version = version;
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(serving::Clock::now() - begin);
+  LogModel(info, loaded->options(), took);
+
+  const std::string label = info.name + " version " + info.version;
+  const std::shared_ptr<Engine> engine(
+      loaded.release(), [reaper, label](Engine* last) { reaper->Post([last, label] { StopAndDelete(last, label); }); });
+  return std::make_shared<const serving::ServedModel>(serving::ServedModel{
+      .info = std::move(info),
+      .submit = [engine](InferRequest request,
+                         InferCallback done) { return engine->Submit(std::move(request), std::move(done)); },
+      .stats = [engine] { return engine->stats(); },
+  });
+}
+
+}  // namespace recpile

@@ -1,0 +1,70 @@
+// A session over plain TCP or TLS.
+#pragma once
+
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/serializer.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "http/request_body.h"
+#include "http/session.h"
+
+namespace recpile::http {
+
+// Everything private runs on the socket's strand.
+template <class Stream>
+class StreamSession final : public Session, public std::enable_shared_from_this<StreamSession<Stream>> {
+ public:
+  StreamSession(Stream stream, const SessionOptions& options, Service* service,
+                std::shared_ptr<SessionRegistry> registry)
+      : stream_(std::move(stream)), options_(options), service_(service), registry_(std::move(registry)) {}
+  ~StreamSession() override { registry_->Remove(this); }
+
+  void Start() override;
+  void CloseIfIdle() override;
+
+ private:
+  using ErrorCode = boost::beast::error_code;
+
+  void Handshake();
+  void ReadHeader();
+  void OnHeader(ErrorCode error);
+  void ReadBody();
+  void OnBody(ErrorCode error);
+  void Handle(const std::shared_ptr<const RequestBody::value_type>& body);
+  void OnReadError(ErrorCode error);
+  // A request that was not read to its end leaves the connection useless for another.
+  void RespondAndClose(Response response);
+  void Respond(Response response);
+  void OnWritten(ErrorCode error);
+  void Close();
+  void Linger();
+  void DiscardInput();
+  RequestHead TakeHead() const;
+
+  std::shared_ptr<StreamSession> Self() { return this->shared_from_this(); }
+  boost::beast::tcp_stream& Tcp() { return boost::beast::get_lowest_layer(stream_); }
+
+  Stream stream_;
+  const SessionOptions options_;
+  Service* const service_;
+  const std::shared_ptr<SessionRegistry> registry_;
+
+  boost::beast::flat_buffer buffer_;
+  // One message each; remade for every request.
+  std::optional<boost::beast::http::request_parser<RequestBody>> parser_;
+  std::optional<boost::beast::http::response<boost::beast::http::string_body>> response_;
+  std::optional<boost::beast::http::response_serializer<boost::beast::http::string_body>> serializer_;
+
+  RequestHead head_;
+  unsigned http_version_ = 11;  // of the request: 11 or 10
+  bool idle_ = false;           // waiting for the first byte of a request
+  bool linger_ = false;         // the client may still be sending when the answer is written
+  bool keep_alive_ = false;
+};
+
+}  // namespace recpile::http

@@ -1,0 +1,61 @@
+#include "kserve/repository_json.h"
+
+#include "kserve/request_json.h"
+#include "nlohmann/json.hpp"
+
+namespace recpile::kserve {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxBody = 64 << 10;
+
+// A small object; null if there is no body.
+Result<json> ParseObject(std::string_view body) {
+  if (body.empty()) return json(nullptr);
+  if (body.size() > kMaxBody) {
+    return Status::InvalidArgument("the body has " + std::to_string(body.size()) + " bytes; use at most " +
+                                   std::to_string(kMaxBody));
+  }
+  json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (parsed.is_object()) return parsed;
+  return Status::InvalidArgument("the body must be a JSON object or empty");
+}
+
+}  // namespace
+
+Result<bool> ParseIndexRequest(std::string_view body) {
+  RECPILE_ASSIGN_OR_RETURN(const json request, ParseObject(body));
+  const auto ready = request.find("ready");
+  if (ready == request.end()) return false;
+  if (!ready->is_boolean()) return Status::InvalidArgument("\"ready\" must be true or false");
+  return ready->get<bool>();
+}
+
+std::string RepositoryIndexJson(const std::vector<serving::RepositoryEntry>& index, bool ready_only) {
+  nlohmann::ordered_json entries = nlohmann::ordered_json::array();
+  for (const serving::RepositoryEntry& entry : index) {
+    if (ready_only && entry.state != "READY") continue;
+    entries.push_back(
+        {{"name", entry.name}, {"version", entry.version}, {"state", entry.state}, {"reason", entry.reason}});
+  }
+  return entries.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Status CheckControlRequest(std::string_view body) {
+  RECPILE_ASSIGN_OR_RETURN(const json request, ParseObject(body));
+  const auto parameters = request.find("parameters");
+  if (parameters == request.end() || !parameters->is_object()) return Status();
+  for (const auto& [key, value] : parameters->items()) {
+    RECPILE_RETURN_IF_ERROR(CheckControlParameter(key));
+  }
+  return Status();
+}
+
+Status CheckControlParameter(std::string_view key) {
+  if (key != "config" && !key.starts_with("file:")) return Status();
+  return Status::Unsupported("parameter '" + Excerpt(key) +
+                             "': models are loaded from the server's repository only, with the server's options");
+}
+
+}  // namespace recpile::kserve

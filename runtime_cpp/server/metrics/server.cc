@@ -1,0 +1,48 @@
+#include "metrics/server.h"
+
+#include <prometheus/exposer.h>
+
+#include <exception>
+#include <utility>
+
+#include "metrics/collector.h"
+
+namespace recpile::metrics {
+
+class Server::Impl {
+ public:
+  Impl(std::string host, const std::string& bind) : host_(std::move(host)), exposer_(bind, /*num_threads=*/1) {}
+
+  void Serve(const serving::Models* models) {
+    collector_ = std::make_shared<Collector>(models);
+    exposer_.RegisterCollectable(collector_);
+  }
+  std::string address() const { return host_ + ":" + std::to_string(exposer_.GetListeningPorts().at(0)); }
+
+ private:
+  const std::string host_;
+  std::shared_ptr<Collector> collector_;  // the exposer holds it weakly
+  prometheus::Exposer exposer_;
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+Result<std::unique_ptr<Server>> Server::Bind(const ServerOptions& options) {
+  const bool v6 = options.host.find(':') != std::string::npos;
+  const std::string host = v6 ? "[" + options.host + "]" : options.host;
+  const std::string wanted = host + ":" + std::to_string(options.port);
+  try {
+    return std::unique_ptr<Server>(new Server(std::make_unique<Impl>(host, wanted)));
+  } catch (const std::exception&) {
+    // CivetWeb does not say why.
+    return Status::Unavailable("cannot listen on " + wanted +
+                               ": it is in use or no address of this machine; choose another --metrics-port (0: any "
+                               "free one, off: no metrics)");
+  }
+}
+
+void Server::Serve(const serving::Models* models) { impl_->Serve(models); }
+std::string Server::address() const { return impl_->address(); }
+
+}  // namespace recpile::metrics

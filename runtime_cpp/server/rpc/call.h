@@ -1,0 +1,99 @@
+// One unary call, from its arrival to the delivery of its answer.
+#pragma once
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/async_unary_call.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "rpc/dispatcher.h"
+#include "rpc/inference.grpc.pb.h"
+#include "rpc/status.h"
+
+namespace recpile::rpc {
+
+using AsyncService = inference::GRPCInferenceService::AsyncService;
+
+// What calls need of the server, and tell it.
+struct CallHost {
+  AsyncService* service = nullptr;
+  Dispatcher* dispatcher = nullptr;
+  std::atomic<size_t> in_flight = 0;  // arrived and not yet answered
+  std::atomic<std::chrono::steady_clock::rep> last_arrival = 0;
+};
+
+// Owns itself: it is deleted when its last event has been handled.
+template <class Request, class Response>
+class Call final : public Event {
+ public:
+  using Accept = void (AsyncService::*)(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
+                                        grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*);
+  // Must see to it that Finish is called once, before it returns or later, on a thread of the dispatcher.
+  using Handler = std::function<void(Call*)>;
+
+  // Waits for such a call, and after it has come for another one, until the server shuts down.
+  static void Listen(CallHost* host, Accept accept, std::shared_ptr<const Handler> handler) {
+    auto* call = new Call(host, accept, std::move(handler));
+    (host->service->*accept)(&call->context_, call->request_.get(), &call->writer_, host->dispatcher->queue(),
+                             host->dispatcher->queue(), call);
+  }
+
+  // Shared with those who still read it when the call is over: tensors are views of it.
+  const std::shared_ptr<Request>& request() const { return request_; }
+  Response* response() { return &response_; }
+  // The first value of a header; empty: the client did not send it.
+  std::string Header(const std::string& name) const {
+    const auto found = context_.client_metadata().find(name);
+    if (found == context_.client_metadata().end()) return {};
+    return std::string(found->second.data(), found->second.size());
+  }
+
+  void Finish(const grpc::Status& status) {
+    if (status.ok()) {
+      writer_.Finish(response_, status, this);
+    } else {
+      writer_.FinishWithError(status, this);
+    }
+  }
+
+  // A later Finish, from another thread; `make_status` runs on the dispatcher's, and fills the response.
+  template <class MakeStatus>
+  void FinishLater(MakeStatus make_status) {
+    host_->dispatcher->Post([this, make_status = std::move(make_status)] { Finish(make_status()); });
+  }
+
+  void Proceed(bool ok) override {
+    if (arrived_) {
+      --host_->in_flight;
+      delete this;
+    } else if (!ok) {
+      delete this;
+    } else {
+      arrived_ = true;
+      ++host_->in_flight;
+      host_->last_arrival = std::chrono::steady_clock::now().time_since_epoch().count();
+      Listen(host_, accept_, handler_);
+      (*handler_)(this);
+    }
+  }
+
+ private:
+  Call(CallHost* host, Accept accept, std::shared_ptr<const Handler> handler)
+      : host_(host), accept_(accept), handler_(std::move(handler)), writer_(&context_) {}
+
+  CallHost* const host_;
+  const Accept accept_;
+  const std::shared_ptr<const Handler> handler_;
+  grpc::ServerContext context_;
+  const std::shared_ptr<Request> request_ = std::make_shared<Request>();
+  Response response_;
+  grpc::ServerAsyncResponseWriter<Response> writer_;
+  bool arrived_ = false;
+};
+
+}  // namespace recpile::rpc

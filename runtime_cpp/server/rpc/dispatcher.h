@@ -1,0 +1,61 @@
+// The threads that gRPC's events are handled on, and a way for other threads to get there.
+#pragma once
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/completion_queue.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace recpile::rpc {
+
+// What a completion queue hands back when something is done.
+class Event {
+ public:
+  virtual ~Event() = default;
+  // On a thread of the dispatcher. Not `ok`: it did not come to pass (the connection is gone, the server shuts down).
+  virtual void Proceed(bool ok) = 0;
+};
+
+class Dispatcher {
+ public:
+  using Task = std::function<void()>;  // must not throw
+
+  explicit Dispatcher(std::unique_ptr<grpc::ServerCompletionQueue> queue);
+  // Handles what is still pending. The server must have been shut down, and nothing may be posted any more.
+  ~Dispatcher();
+
+  grpc::ServerCompletionQueue* queue() { return queue_.get(); }
+
+  void Start(int threads);
+
+  // Runs `task` on a thread of the dispatcher, soon. From any thread; the wake-up is paid once for all tasks that wait,
+  // so an engine that answers a batch of many requests does not pay for each.
+  void Post(Task task);
+
+ private:
+  class Inbox final : public Event {
+   public:
+    explicit Inbox(grpc::ServerCompletionQueue* queue) : queue_(queue) {}
+    void Post(Task task);
+    void Proceed(bool ok) override;
+
+   private:
+    grpc::ServerCompletionQueue* const queue_;
+    std::mutex mutex_;
+    std::vector<Task> tasks_;  // guarded by mutex_
+    bool woken_ = false;       // guarded by mutex_: the alarm is set and has not been handled
+    grpc::Alarm alarm_;
+  };
+
+  void Run();
+
+  const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  Inbox inbox_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace recpile::rpc

@@ -1,0 +1,145 @@
+#include "rpc/server.h"
+
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <future>
+#include <limits>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "rpc/call.h"
+#include "rpc/dispatcher.h"
+#include "rpc/service.h"
+
+namespace recpile::rpc {
+
+class Server::Impl {
+ public:
+  explicit Impl(const ServerOptions& options) : options_(options) {}
+
+  ~Impl() {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now());
+    if (draining_.valid()) draining_.wait();
+    // The engines have answered; what is left is on its way through the dispatcher.
+    while (host_.in_flight > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    dispatcher_.reset();
+  }
+
+  Status Bind() {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::ServerBuilder builder;
+    const int limit = static_cast<int>(std::min<uint64_t>(options_.max_request_bytes, std::numeric_limits<int>::max()));
+    const int timeout = static_cast<int>(options_.timeout.count());
+    builder.SetMaxReceiveMessageSize(limit);
+    // Else a second server on the same port would silently take half of its calls.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, timeout);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, timeout);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, timeout);
+    const bool v6 = options_.host.find(':') != std::string::npos;
+    host_name_ = v6 ? "[" + options_.host + "]" : options_.host;
+    const std::string wanted = host_name_ + ":" + std::to_string(options_.port);
+    RECPILE_ASSIGN_OR_RETURN(const auto credentials, Credentials());
+    builder.AddListeningPort(wanted, credentials, &port_);
+    builder.RegisterService(&service_definition_);
+    auto queue = builder.AddCompletionQueue();
+    server_ = builder.BuildAndStart();
+    dispatcher_.emplace(std::move(queue));
+    if (server_ != nullptr && port_ != 0) return Status();
+    server_ = nullptr;
+    return Status::Unavailable("cannot listen on " + wanted +
+                               ": it is in use or no address of this machine; choose another --grpc-port (0: any "
+                               "free one, off: no gRPC)");
+  }
+
+  Status Serve(serving::Context context) {
+    host_.service = &service_definition_;
+    host_.dispatcher = &*dispatcher_;
+    service_.emplace(std::move(context), &host_);
+    service_->Listen();
+    dispatcher_->Start(options_.threads);
+    return Status();
+  }
+
+  void BeginDrain(std::chrono::milliseconds grace) {
+    if (draining_.valid()) return;
+    service_->StartDraining();
+    server_->GetHealthCheckService()->SetServingStatus(false);
+    deadline_ = std::chrono::system_clock::now() + grace;
+    draining_ = std::async(std::launch::async, [this] { Drain(); });
+  }
+
+  bool AwaitDrained() {
+    // It may block beyond the deadline: for an engine that holds on to a call.
+    const bool drained = draining_.wait_until(deadline_) == std::future_status::ready;
+    if (!drained) spdlog::warn("{} gRPC calls were cut off after the grace period", host_.in_flight.load());
+    return drained;
+  }
+
+  uint16_t port() const { return static_cast<uint16_t>(port_); }
+  std::string address() const { return host_name_ + ":" + std::to_string(port_); }
+
+ private:
+  Result<std::shared_ptr<grpc::ServerCredentials>> Credentials() const {
+    if (!options_.tls) return grpc::InsecureServerCredentials();
+    RECPILE_ASSIGN_OR_RETURN(const serving::TlsText text, serving::ReadTls(*options_.tls));
+    grpc::SslServerCredentialsOptions ssl(text.client_ca.empty()
+                                              ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                              : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    ssl.pem_root_certs = text.client_ca;
+    ssl.pem_key_cert_pairs.push_back({text.key, text.certificate});
+    return grpc::SslServerCredentials(ssl);
+  }
+
+  void Drain() {
+    using Steady = std::chrono::steady_clock;
+    const Steady::time_point last{Steady::duration(host_.last_arrival)};
+    const auto pause =
+        std::min<std::chrono::system_clock::duration>(options_.last_call, deadline_ - std::chrono::system_clock::now());
+    if (Steady::now() - last < std::chrono::seconds(1) && pause.count() > 0) {
+      std::this_thread::sleep_for(pause);
+      service_->StartRefusing();
+      std::this_thread::sleep_for(pause);
+    }
+    // Blocks until the calls that have arrived are answered; at the deadline it cancels them.
+    server_->Shutdown(deadline_);
+  }
+
+  const ServerOptions options_;
+  std::string host_name_;
+  int port_ = 0;
+  AsyncService service_definition_;
+  std::optional<Dispatcher> dispatcher_;
+  CallHost host_{};
+  std::optional<Service> service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::chrono::system_clock::time_point deadline_;
+  std::future<void> draining_;
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+Result<std::unique_ptr<Server>> Server::Bind(const ServerOptions& options) {
+  if (options.threads < 1) {
+    return Status::InvalidArgument("threads is " + std::to_string(options.threads) + "; it must be at least 1");
+  }
+  auto impl = std::make_unique<Impl>(options);
+  RECPILE_RETURN_IF_ERROR(impl->Bind());
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+Status Server::Serve(serving::Context context) { return impl_->Serve(std::move(context)); }
+void Server::BeginDrain(std::chrono::milliseconds grace) { impl_->BeginDrain(grace); }
+bool Server::AwaitDrained() { return impl_->AwaitDrained(); }
+uint16_t Server::port() const { return impl_->port(); }
+std::string Server::address() const { return impl_->address(); }
+
+}  // namespace recpile::rpc

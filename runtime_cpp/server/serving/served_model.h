@@ -1,0 +1,33 @@
+// One loaded version of a model, as the protocols see it.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "recpile/engine.h"
+#include "serving/request_meter.h"
+
+namespace recpile::serving {
+
+// Functions rather than an Engine, so that the wire links none and tests can stand in for it.
+struct ServedModel {
+  ModelInfo info;                                             // under the name and version that clients ask for
+  std::function<Status(InferRequest, InferCallback)> submit;  // as Engine::Submit
+  std::function<EngineStats()> stats;
+  std::chrono::system_clock::time_point loaded_at = std::chrono::system_clock::now();
+  std::shared_ptr<RequestMeter> meter = std::make_shared<RequestMeter>();
+};
+
+// A lease: as long as anybody holds one the engine behind it runs, so what was found can be used to the end, whatever
+// has been unloaded since. The last one may be dropped on any thread, an engine's own included.
+using ModelPtr = std::shared_ptr<const ServedModel>;
+
+using Clock = std::chrono::steady_clock;
+
+// Hands a request to the model, keeps count of how it went, and calls `done` exactly once: before it returns if the
+// request is refused, else later, on a thread of the engine (see Engine::Submit). `started`: when the request had been
+// read.
+void Submit(const ModelPtr& model, InferRequest request, Clock::time_point started, InferCallback done);
+
+}  // namespace recpile::serving

@@ -1,0 +1,90 @@
+"""The metrics port, as Prometheus scrapes it."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
+from wire import flat_request, tensors
+
+from recpile.pycompiler.server_process import ServerError, ServerProcess
+
+LABELS = 'model="tiny_dlrm",version="1"'
+
+
+def scrape(server: ServerProcess) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=20) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        lines = answer.read().decode().splitlines()
+    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in samples}
+
+
+def test_requests_of_both_protocols_are_counted(tiny):
+    with ServerProcess(tiny, "--max-queue-size", "4096") as server:
+        assert scrape(server)[f"recpile_inference_request_success{{{LABELS}}}"] == 0
+        for _ in range(3):
+            triton_http.InferenceServerClient(server.url).infer("tiny_dlrm", tensors(triton_http, flat_request()))
+        client = triton_grpc.InferenceServerClient(server.grpc_url)
+        client.infer("tiny_dlrm", tensors(triton_grpc, flat_request()))
+        for bad in (tensors(triton_grpc, flat_request())[:1], []):
+            with pytest.raises(InferenceServerException):
+                client.infer("tiny_dlrm", bad)
+        metrics = scrape(server)
+    assert metrics[f"recpile_inference_request_success{{{LABELS}}}"] == 4
+    assert metrics[f"recpile_inference_count{{{LABELS}}}"] == 8
+    assert metrics[f"recpile_inference_exec_count{{{LABELS}}}"] == 4
+    assert metrics[f"recpile_inference_pending_request_count{{{LABELS}}}"] == 0
+    assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="OTHER"}}'] == 2
+    assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == 0
+    for part in ("request", "queue", "compute_infer"):
+        assert metrics[f"recpile_inference_{part}_duration_us{{{LABELS}}}"] > 0
+    assert metrics[f"recpile_inference_request_histogram_us_count{{{LABELS}}}"] == 4
+    assert metrics[f'recpile_inference_request_histogram_us_bucket{{{LABELS},le="+Inf"}}'] == 4
+    assert metrics[f'recpile_table_bytes{{{LABELS},table="user",dtype="fp32"}}'] == 50 * 16 * 4
+    assert metrics[f"recpile_model_loaded_timestamp_seconds{{{LABELS}}}"] > 1_700_000_000
+
+
+def test_requests_that_found_the_queue_full_are_counted_as_rejected(tiny):
+    with ServerProcess(tiny, "--instances", "1", "--max-queue-size", "1") as server:
+        client = triton_grpc.InferenceServerClient(server.grpc_url)
+        outcomes: list[bool] = []
+        for _ in range(200):
+            answered = lambda result, error: outcomes.append(error is None)  # noqa: E731
+            client.async_infer("tiny_dlrm", tensors(triton_grpc, flat_request()), answered)
+        while len(outcomes) < 200:
+            client.is_server_live()
+        metrics = scrape(server)
+    assert metrics[f"recpile_inference_request_success{{{LABELS}}}"] == outcomes.count(True)
+    assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == outcomes.count(False)
+
+
+def test_every_metric_says_what_it_is(tiny):
+    with ServerProcess(tiny) as server, urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as answer:
+        text = answer.read().decode()
+    families = set(re.findall(r"^# TYPE (\S+)", text, re.M))
+    assert families == set(re.findall(r"^# HELP (\S+) \S", text, re.M))
+    own = {name for name in families if name.startswith("recpile_")}
+    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in own} >= {"recpile_inference_request_histogram_us"}
+
+
+def test_the_metrics_port_may_be_off(tiny):
+    with ServerProcess(tiny, "--metrics-port", "off") as server:
+        assert server.metrics_url == ""
+
+
+def test_a_metrics_port_in_use_is_exit_code_3(tiny):
+    with ServerProcess(tiny) as server:
+        port = server.metrics_url.split(":")[1]
+        with pytest.raises(ServerError, match=f"(?s)exited with 3.*127.0.0.1:{port}.*choose another --metrics-port"):
+            ServerProcess(tiny, "--metrics-port", port).__enter__()
+
+
+def test_what_is_elsewhere_on_the_port_is_a_404(tiny):
+    with ServerProcess(tiny) as server, pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://{server.metrics_url}/v2", timeout=20)
