@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
 from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged
+from recpile.pycompiler.outputs import named_outputs
 from recpile.pycompiler.program import Program, Table
 from recpile.pycompiler.request_axis import repeat_bags
 from recpile.pycompiler.schema import (
@@ -67,7 +68,7 @@ class FlatModel(nn.Module):
 
     def forward(self, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         inputs = build_inputs(self.schema, flat, ExportableJagged, ExportableKeyedJagged)
-        return named_outputs(self.model(**inputs), self.schema.outputs)
+        return named_outputs(self.model(**inputs), self.schema)
 
 
 def build_inputs(
@@ -96,18 +97,6 @@ def build_inputs(
         else:
             inputs[one.name] = keyed(keys=list(one.keys), values=values, lengths=lengths.reshape(-1), weights=weights)
     return inputs
-
-
-def named_outputs(got: Any, names: Sequence[str]) -> tuple[Tensor, ...]:
-    """What a model returned (a tensor, a tuple or list, or a dict) -> its tensors in the order of `names`."""
-    if isinstance(got, Mapping):
-        if set(got) != set(names):
-            raise SchemaError(f"the model returns outputs {sorted(got)}; the schema names {list(names)}")
-        return tuple(got[name] for name in names)
-    outputs = (got,) if isinstance(got, Tensor) else tuple(got)
-    if len(outputs) != len(names):
-        raise SchemaError(f"the model returns {len(outputs)} outputs; the schema names {len(names)}: {list(names)}")
-    return outputs
 
 
 def example_inputs(schema: InputSchema) -> dict[str, Tensor]:

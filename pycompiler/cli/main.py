@@ -8,9 +8,9 @@ import sys
 import warnings
 
 from recpile.pycompiler.artifact.manifest import recpile_version
-from recpile.pycompiler.cli import export, inspect, run, serve, verify
+from recpile.pycompiler.cli import checkpoint, export, inspect, run, schema, serve, verify
 
-_COMMANDS = (export, inspect, run, verify, serve)
+_COMMANDS = (export, checkpoint, schema, inspect, run, verify, serve)
 
 
 def main(argv: list[str] | None = None) -> int:
