@@ -1,6 +1,6 @@
 """Reads a folder of torch.distributed.checkpoint, saved by any number of ranks, in one process without a process group.
 
-Shards of a sharded table are put together as they are read, straight into the model's own memory.
+Shards of a sharded table are put together as they are read, one after the other, into the model's own memory.
 """
 
 from __future__ import annotations

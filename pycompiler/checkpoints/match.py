@@ -82,7 +82,8 @@ class Match:
         return said
 
     def _with_guess(self, name: str) -> str:
-        guess = nearest(name, self.left_over)
+        # Where one rule mends them all, a guess for each would hide it.
+        guess = None if prefix_hint(self.left_over, self.missing) else nearest(name, self.left_over)
         return f"'{name}' (did you mean the checkpoint's '{guess}'?)" if guess else f"'{name}'"
 
 

@@ -28,7 +28,7 @@ class Weights(Protocol):
     def read(self, into: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights that `into` names: mapped from the file, or read into the tensors given, of the same shapes.
 
-        Neither takes memory for a second copy of a table. CheckpointError if the bytes cannot be read.
+        Neither holds a second copy of all tables in memory. CheckpointError if the bytes cannot be read.
         """
         ...
 

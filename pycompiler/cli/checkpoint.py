@@ -13,6 +13,8 @@ from recpile.pycompiler.cli.entry import ENTRY_HELP, match_checkpoint
 from recpile.pycompiler.cli.model_options import ModelOptions, add_checkpoint_options, add_schema_options
 from recpile.pycompiler.schema import DTYPE_NAMES
 
+_WIDEST = 10_000
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
@@ -65,6 +67,9 @@ def _print_table(console: Console, found: Match) -> None:
             table.add_row("", name, "", what)
     for name in found.left_over:
         table.add_row(name, "", "", "LEFT OVER")
+    if not console.is_terminal:  # names in a log are searched for: none is broken over lines
+        wide = console.options.update(max_width=_WIDEST)
+        console.width = max(console.width, console.measure(table, options=wide).maximum)
     console.print(table)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -212,6 +214,12 @@ def test_a_shard_without_a_weight_of_the_index_is_named(tmp_path: Path) -> None:
         read_checkpoint(index)
 
 
+def test_files_of_torch_save_may_be_indexed_too(tmp_path: Path) -> None:
+    saved(tmp_path / "part-1.bin", STATE)
+    (tmp_path / "model.bin.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(STATE, "part-1.bin")}))
+    assert same(held(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -321,6 +329,39 @@ def test_a_dtensor_of_one_rank_is_read(tmp_path: Path, one_rank: None) -> None:
     path = saved(tmp_path / "rank0.pt", tensors)
     dist.destroy_process_group()
     assert same(held(path))
+
+
+RANK = """
+import sys, torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+mesh = init_device_mesh("cpu", (2,))
+state = {
+    "rows": distribute_tensor(torch.arange(10.0).reshape(5, 2), mesh, [Shard(0)]),
+    "columns": distribute_tensor(torch.arange(12.0).reshape(3, 4), mesh, [Shard(1)]),
+    "bias": torch.tensor([1.0, 2.0]),
+}
+torch.save(state, f"{folder}/rank{rank}.pt")
+dcp.save({"model": state, "step": 7}, checkpoint_id=f"{folder}/step-7")
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_what_two_ranks_saved_is_put_together_and_the_file_of_one_is_refused(tmp_path: Path) -> None:
+    ranks = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", RANK, str(r), str(tmp_path)]) for r in range(2)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    got = held(tmp_path / "step-7")
+    assert torch.equal(got["rows"], torch.arange(10.0).reshape(5, 2))
+    assert torch.equal(got["columns"], torch.arange(12.0).reshape(3, 4))
+    assert got["bias"].tolist() == [1, 2]
+    with pytest.raises(
+        CheckpointError, match=r"'rows' is a DTensor over 2 ranks: the file is that of one rank. Save"
+    ):
+        read_checkpoint(tmp_path / "rank0.pt")
 
 
 class Ranker(nn.Module):
