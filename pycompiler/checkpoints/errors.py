@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-_MOST_LISTED = 10
+MOST_LISTED = 10
 # Comparing names is quadratic: beyond this many, hints are left out rather than waited for.
 _MOST_COMPARED = 2000
 
@@ -16,8 +16,8 @@ class CheckpointError(ValueError):
 
 def listed(items: Sequence[str]) -> str:
     """The first ten, and how many more there are."""
-    more = len(items) - _MOST_LISTED
-    return ", ".join(items[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    more = len(items) - MOST_LISTED
+    return ", ".join(items[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def quoted(names: Iterable[str]) -> str:

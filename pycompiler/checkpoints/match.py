@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 
-from recpile.pycompiler.checkpoints.errors import CheckpointError, listed, nearest, quoted
+from recpile.pycompiler.checkpoints.errors import MOST_LISTED, CheckpointError, listed, nearest, quoted
 from recpile.pycompiler.checkpoints.mapping import CheckpointMapping, Renamed
 from recpile.pycompiler.checkpoints.weights import WeightSpec
 from recpile.pycompiler.checkpoints.wrappers import by_unwrapped, prefix_hint, unwrapped, wrapper_of
@@ -42,7 +43,7 @@ class Match:
         """Why the checkpoint does not fit; empty if it does."""
         problems = []
         if self.missing:
-            problems.append(f"{len(self.missing)} missing: " + listed([self._with_guess(one) for one in self.missing]))
+            problems.append(f"{len(self.missing)} missing: {listed(self._guessed())}")
         if self.left_over:
             problems.append(f"{len(self.left_over)} unexpected: {quoted(self.left_over)}")
         if self.unfit:
@@ -81,10 +82,13 @@ class Match:
             said.append(f"{len(self.unused)} weights are not in the checkpoint and not needed: {quoted(self.unused)}")
         return said
 
-    def _with_guess(self, name: str) -> str:
+    def _guessed(self) -> list[str]:
+        """The missing names, those that will be shown with what they may be called in the checkpoint."""
         # Where one rule mends them all, a guess for each would hide it.
-        guess = None if prefix_hint(self.left_over, self.missing) else nearest(name, self.left_over)
-        return f"'{name}' (did you mean the checkpoint's '{guess}'?)" if guess else f"'{name}'"
+        guess = not prefix_hint(self.left_over, self.missing)
+        found = [nearest(name, self.left_over) if guess else None for name in self.missing[:MOST_LISTED]]
+        hints = [f" (did you mean the checkpoint's '{one}'?)" if one else "" for one in found]
+        return [f"'{name}'{hint}" for name, hint in zip_longest(self.missing, hints, fillvalue="")]
 
 
 def match(model: nn.Module, specs: Mapping[str, WeightSpec], mapping: CheckpointMapping | None = None) -> Match:

@@ -25,6 +25,7 @@ from torch.distributed.remote_device import _remote_device
 from torch.distributed.tensor import DTensor, Replicate
 
 from recpile.pycompiler.checkpoints.errors import CheckpointError
+from recpile.pycompiler.checkpoints.inert import Inert
 
 
 class SavedShards(Tensor):
@@ -53,6 +54,8 @@ def _member(owner: object, name: str) -> Enum | type:
     """Stands in for getattr, by which members are pickled; anything else it could reach stays out of reach."""
     if owner is SavedShards and name == "ProcessGroupState":
         return SavedGroup
+    if isinstance(owner, type) and issubclass(owner, Inert):
+        return owner
     if owner is MEM_FORMAT_ENCODING:
         return MEM_FORMAT_ENCODING[name]
     raise CheckpointError(f"the file asks for attribute '{name}' of {owner}; only state_dicts of tensors are read")

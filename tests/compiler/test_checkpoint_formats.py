@@ -6,10 +6,12 @@ import json
 import pickle
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -152,13 +154,28 @@ class Payload:
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    path = saved(tmp_path / "model.pt", {"w": torch.zeros(1), "code": Payload(mark)})
-    with pytest.raises(CheckpointError, match="is not a readable checkpoint: Weights only load failed"):
-        read_checkpoint(path)
+    path = saved(tmp_path / "model.pt", {"model": STATE, "code": Payload(mark)})
+    assert same(held(path))
     assert not mark.exists()
     # The file is a real trap: a reader that trusts it does run the code.
     torch.load(path, weights_only=False)
     assert mark.read_text() == "executed"
+
+
+def test_what_a_script_saved_beside_the_weights_is_left(tmp_path: Path) -> None:
+    path = saved(tmp_path / "training.pt", {"model": STATE, "args": Namespace(lr=0.1), "loss": np.float64(0.5)})
+    assert same(held(path))
+
+
+def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds Linear, not a state_dict of tensors; save model.state_dict\(\)"):
+        read_checkpoint(saved(tmp_path / "model.pt", nn.Linear(2, 1)))
+
+
+def test_a_torchscript_file_is_refused(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(2, 1)), str(tmp_path / "model.pt"))
+    with pytest.raises(CheckpointError, match=r"is not a readable checkpoint: .* got a torchscript checkpoint"):
+        read_checkpoint(tmp_path / "model.pt")
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
@@ -358,9 +375,7 @@ def test_what_two_ranks_saved_is_put_together_and_the_file_of_one_is_refused(tmp
     assert torch.equal(got["rows"], torch.arange(10.0).reshape(5, 2))
     assert torch.equal(got["columns"], torch.arange(12.0).reshape(3, 4))
     assert got["bias"].tolist() == [1, 2]
-    with pytest.raises(
-        CheckpointError, match=r"'rows' is a DTensor over 2 ranks: the file is that of one rank. Save"
-    ):
+    with pytest.raises(CheckpointError, match=r"'rows' is a DTensor over 2 ranks: the file is that of one rank. Save"):
         read_checkpoint(tmp_path / "rank0.pt")
 
 
