@@ -20,11 +20,14 @@ def unused_weights(model: nn.Module, schema: InputSchema) -> set[str]:
     read = {node.name for node in exported.graph.nodes if node.op == "placeholder" and node.users}
     inputs = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     used = {full for placeholder, full in inputs.items() if placeholder in read}
-    # By address as well: a weight that hangs in the model under several names has one of them in the graph.
     held = {**exported.state_dict, **exported.constants}
-    places = {held[full].data_ptr() for full in used}
-    return {
-        name
-        for name, value in model.state_dict().items()
-        if _PREFIX + name not in used and value.data_ptr() not in places
-    }
+    lifted = set(inputs.values())
+    # By address as well: a weight that hangs in the model under several names has one of them in the graph.
+    places = {held[full].data_ptr() for full in lifted}
+    used_places = {held[full].data_ptr() for full in used}
+
+    def unused(full: str, place: int) -> bool:
+        # What the graph does not have at all was swapped for something made of it: that counts as read.
+        return (full in lifted or place in places) and full not in used and place not in used_places
+
+    return {name for name, value in model.state_dict().items() if unused(_PREFIX + name, value.data_ptr())}

@@ -32,7 +32,7 @@ def test_the_documented_schema_is_the_one_in_python() -> None:
     inputs = [
         Dense("price"),
         Dense("image", (3, 8), torch.uint8),
-        Jagged("clicked", torch.int32),
+        Jagged("clicked", torch.int32, axis="request"),
         KeyedJagged("sparse", ["user", "item"], weighted=True),
     ]
     assert parse_schema(shown("input_schema.md")) == InputSchema(inputs, ["score"], ["loss", "score"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from compiler.graphs import Computes, captured, farthest
 from torch import Tensor, nn
+from torchrec.inference.modules import quantize_inference_model
 from zoo import collection
 
 from recpile.pycompiler.capture import capture
@@ -138,3 +139,10 @@ def test_a_dict_keeps_working_whole() -> None:
     model = Computes(lambda self, x: {"b": x * 2, "a": x + 1})
     program = captured(model, X, outputs=("a", "b"))
     assert farthest(model, program) == 0
+
+
+def test_what_a_quantized_collection_is_made_of_is_used() -> None:
+    model = quantize_inference_model(
+        Computes(lambda self, s: self.bags(s).values(), bags=collection(("t", 5, 4, ["f"])))
+    )
+    assert unused_weights(model, InputSchema([KeyedJagged("s", ["f"])])) == set()

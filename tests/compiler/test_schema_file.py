@@ -14,7 +14,7 @@ WHOLE = InputSchema(
     [
         Dense("price"),
         Dense("image", (3, 8), torch.uint8),
-        Jagged("ids", torch.int32, torch.int32, weighted=True),
+        Jagged("ids", torch.int32, torch.int32, weighted=True, axis="request"),
         KeyedJagged("sparse", ["user", "no"]),
     ],
     outputs=["score"],
@@ -27,7 +27,7 @@ def test_a_schema_is_written_for_people() -> None:
         "inputs:\n"
         "  price: {kind: dense, dtype: fp32}\n"
         "  image: {kind: dense, shape: [3, 8], dtype: uint8}\n"
-        "  ids: {kind: jagged, dtype: int32, lengths_dtype: int32, weighted: true}\n"
+        "  ids: {kind: jagged, dtype: int32, lengths_dtype: int32, weighted: true, axis: request}\n"
         "  sparse: {kind: keyed_jagged, keys: [user, 'no'], dtype: int64}\n"
         "outputs: [score]\n"
         "returns: [loss, score]\n"
@@ -54,7 +54,7 @@ def test_what_is_left_out_is_as_in_python(tmp_path: Path) -> None:
         ("inputs: {x: dense}", "input 'x': got kind 'dense'; use one of"),
         (
             "inputs: {x: {kind: dense, size: [3]}}",
-            "got 'size' in input 'x' of kind dense; its keys are kind, shape, dtype",
+            "got 'size' in input 'x' of kind dense; its keys are kind, shape, dtype, axis",
         ),
         ("inputs: {x: {kind: dense, dtype: float}}", "input 'x': got dtype 'float'; use one of bool, uint8"),
         ("inputs: {x: {kind: dense, shape: 3}}", r"input 'x': got shape 3; use a list of sizes"),
@@ -64,6 +64,8 @@ def test_what_is_left_out_is_as_in_python(tmp_path: Path) -> None:
         ("inputs: {x: {kind: keyed_jagged, keys: [no]}}", r"got keys of input 'x' \[False\]; use a list .* in quotes"),
         ("inputs: {x: {kind: jagged, weighted: 1}}", "input 'x': got weighted 1; use a bool"),
         ("inputs: {x: {kind: jagged, dtype: fp32}}", "input 'x': got dtype torch.float32; use torch.int64 or"),
+        ("inputs: {x: {kind: dense, axis: user}}", "input 'x': got axis 'user'; use 'candidate' or 'request'"),
+        ("inputs: {x: {kind: dense, axis: 1}}", "input 'x': got axis 1; use a str"),
         ("inputs: {3: {kind: dense}}", "got input name 3; names are text"),
         ("inputs: {x: {kind: dense}}\noutputs: score", "got outputs 'score'; use a list of one or more names"),
         ("inputs:\n  x: {kind: dense}\n  x: {kind: dense}", "s.yaml, line 3: 'x' is given twice"),
