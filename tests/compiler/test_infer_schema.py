@@ -111,7 +111,7 @@ def test_the_model_runs_in_eval_mode_and_stays_as_it_was() -> None:
     ("examples", "message"),
     [
         ([], "got no example inputs; give what forward takes"),
-        ((torch.ones(2, 3),), r"do not fit Takes.forward\(.*\).*: missing a required argument: 'y'"),
+        ((torch.ones(2, 3),), r"do not fit Takes.forward\(.*\).*: missing a required argument: 'y' .a tuple holds"),
         ({"x": torch.ones(2, 3), "z": torch.ones(2)}, "do not fit Takes.forward"),
         ((torch.ones(2, 3), 3), "input 'y' is int; an input is a Tensor, JaggedTensor or KeyedJaggedTensor: wrap"),
         ((torch.ones(2, 3), torch.tensor(1.0)), r"input 'y' is a tensor without dimensions; inputs are \[batch, …\]"),
