@@ -60,8 +60,8 @@ def _named(model: nn.Module, given: Any) -> Example:
             bound = signature.bind(given)
     except TypeError as error:
         raise SchemaError(
-            f"the example inputs do not fit {type(model).__name__}.forward{signature}: {error} (a tuple holds arguments "
-            "by position, a list several examples)"
+            f"the example inputs do not fit {type(model).__name__}.forward{signature}: {error} (a tuple holds "
+            "arguments by position, a list several examples)"
         ) from error
     arguments = dict(bound.arguments)
     for name, parameter in signature.parameters.items():
