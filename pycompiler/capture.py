@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor, KeyedTensor
+from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
 from recpile.pycompiler.decisions import watch_decisions
 from recpile.pycompiler.effects import refuse_effects, refuse_max_norm
 from recpile.pycompiler.export_errors import export_message, quiet_export
 from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged
+from recpile.pycompiler.outputs import named_outputs
 from recpile.pycompiler.program import Program, Table
 from recpile.pycompiler.request_axis import repeat_bags
 from recpile.pycompiler.schema import (
@@ -74,7 +75,7 @@ class FlatModel(nn.Module):
 
     def forward(self, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         inputs = build_inputs(self.schema, flat, ExportableJagged, ExportableKeyedJagged)
-        return named_outputs(self.model(**inputs), self.schema.outputs)
+        return named_outputs(self.model(**inputs), self.schema)
 
 
 def build_inputs(
@@ -103,29 +104,6 @@ def build_inputs(
         else:
             inputs[one.name] = keyed(keys=list(one.keys), values=values, lengths=lengths.reshape(-1), weights=weights)
     return inputs
-
-
-def named_outputs(got: Any, names: Sequence[str]) -> tuple[Tensor, ...]:
-    """What a model returned (a tensor, a tuple or list, or a dict) -> its tensors in the order of `names`."""
-    if isinstance(got, Mapping):
-        if set(got) != set(names):
-            raise SchemaError(f"the model returns outputs {sorted(map(str, got))}; the schema names {list(names)}")
-        got = [got[name] for name in names]
-    elif isinstance(got, Tensor):
-        got = [got]
-    elif not isinstance(got, (tuple, list)):
-        raise SchemaError(f"the model returns {_described(got)}; return a tensor, a tuple of tensors or a dict of them")
-    if len(got) != len(names):
-        raise SchemaError(f"the model returns {len(got)} outputs; the schema names {len(names)}: {list(names)}")
-    for name, value in zip(names, got, strict=True):
-        if not isinstance(value, Tensor):
-            raise SchemaError(f"the model returns {_described(value)} for output '{name}'; every output is a tensor")
-    return tuple(got)
-
-
-def _described(got: Any) -> str:
-    tensors = {KeyedTensor: ".values()", KeyedJaggedTensor: ".values()", JaggedTensor: ".values()"}.get(type(got))
-    return f"a {type(got).__name__}" + (f" (its tensor is {tensors})" if tensors else "")
 
 
 def example_inputs(schema: InputSchema) -> dict[str, Tensor]:

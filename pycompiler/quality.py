@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recpile.pycompiler.capture import build_inputs, named_outputs
+from recpile.pycompiler.capture import build_inputs
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.metrics import auc, check_scores, normalized_entropy
 from recpile.pycompiler.operators import packed_embedding_bags  # noqa: F401  # stages call it
+from recpile.pycompiler.outputs import named_outputs
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.row_mixing import mixing_operators
@@ -131,7 +132,7 @@ def eager(model: nn.Module, schema: InputSchema, flat: Mapping[str, Tensor]) -> 
     if schema.has_requests and CANDIDATE_TO_REQUEST not in flat:
         flat = {**flat, CANDIDATE_TO_REQUEST: _of_one_request(schema, flat)}
     with torch.no_grad():
-        return named_outputs(model(**build_inputs(schema, flat)), schema.outputs)
+        return named_outputs(model(**build_inputs(schema, flat)), schema)
 
 
 def _of_one_request(schema: InputSchema, flat: Mapping[str, Tensor]) -> Tensor:

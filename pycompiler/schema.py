@@ -135,14 +135,18 @@ class InputSchema:
     """A model's inputs, named as the parameters of its `forward`, and the names of its outputs.
 
     A model that returns one tensor has one output name; one that returns a tuple has as many; for a dict the names are
-    its keys. Every output is [B, ...].
+    among its keys. Every output is [B, ...]. Of a tuple only some are kept (a loss is not) if `returns` names all of it
+    in order, and `outputs` those to keep.
     """
 
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...] = ("score",)
+    returns: tuple[str, ...] = ()
     _by_name: dict[str, Input] = field(init=False, repr=False, compare=False)
 
-    def __init__(self, inputs: Sequence[Input], outputs: Sequence[str] = ("score",)) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], outputs: Sequence[str] = ("score",), returns: Sequence[str] = ()
+    ) -> None:
         if not inputs:
             raise SchemaError("InputSchema: got no inputs; a model has at least one")
         if isinstance(outputs, str) or not outputs:
@@ -159,8 +163,13 @@ class InputSchema:
             )
         if len(set(outputs)) != len(tuple(outputs)):
             raise SchemaError(f"InputSchema: outputs {list(outputs)} repeat a name; names are unique")
+        if isinstance(returns, str) or len(set(returns)) != len(tuple(returns)):
+            raise SchemaError(f"InputSchema: got returns {returns!r}; use the names of what forward returns, each once")
+        if returns and not set(outputs) <= set(returns):
+            raise SchemaError(f"InputSchema: outputs {list(outputs)} are not all among returns {list(returns)}")
         object.__setattr__(self, "inputs", tuple(inputs))
         object.__setattr__(self, "outputs", tuple(outputs))
+        object.__setattr__(self, "returns", tuple(returns))
         object.__setattr__(self, "_by_name", by_name)
 
     def __getitem__(self, name: str) -> Input:

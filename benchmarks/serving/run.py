@@ -26,7 +26,7 @@ from tritonclient.grpc import service_pb2
 from benchmarks.serving import model as benchmark_model
 from recpile.pycompiler.compile import CompileOptions, compile_model
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import random_inputs
+from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.server_process import ServerProcess
 
 messages: Any = service_pb2

@@ -7,6 +7,7 @@ import argparse
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.diagnosis import print_diagnosis
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
+from recpile.pycompiler.cli.model_options import ModelOptions, add_checkpoint_options, add_schema_options
 from recpile.pycompiler.doctor import diagnose
 
 
@@ -20,6 +21,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--checkpoint", "-c", metavar="FILE", help="of the trained model; without it, the weights are as built"
     )
+    add_checkpoint_options(parser)
+    add_schema_options(parser)
     add_doctor_options(parser)
     parser.set_defaults(run=run)
 
@@ -33,7 +36,7 @@ def add_doctor_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     console = make_console()
     with console.status("examine"):
-        model, schema = load_model(options.entry, options.checkpoint)
+        model, schema = load_model(options.entry, options.checkpoint, ModelOptions.of(options), console.print)
         diagnosis = diagnose(model, schema, options.max_batch)
     print_diagnosis(console, diagnosis)
     return 0 if diagnosis.healthy else 1

@@ -12,11 +12,13 @@ from recpile.passes.cast_dense import DENSE_DTYPES
 from recpile.passes.custom import load_pass
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.checkpoints.read import checkpoint_bytes
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.diagnosis import print_diagnosis
 from recpile.pycompiler.cli.doctor import add_doctor_options
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
 from recpile.pycompiler.cli.explain import print_explanation
+from recpile.pycompiler.cli.model_options import ModelOptions, add_checkpoint_options, add_schema_options
 from recpile.pycompiler.cli.summary import print_summary
 from recpile.pycompiler.compile import CompileOptions, compile_model
 from recpile.pycompiler.doctor import diagnose, diagnose_artifact
@@ -40,8 +42,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("entry", metavar="ENTRY", help=ENTRY_HELP)
     parser.add_argument(
-        "--checkpoint", "-c", required=True, metavar="FILE", help="torch.save(model.state_dict()) of the trained model"
+        "--checkpoint",
+        "-c",
+        required=True,
+        metavar="PATH",
+        help="of the trained model: state_dict (.pt), safetensors, or a folder of torch.distributed.checkpoint",
     )
+    add_checkpoint_options(parser)
+    add_schema_options(parser)
     parser.add_argument(
         "--output", "-o", required=True, metavar="FILE", help="where to write the artifact, e.g. dlrm.pt2"
     )
@@ -94,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
     steps = _Steps(console)
     with console.status("load the model") as status:
         steps.begin("load the model")
-        model, schema = load_model(options.entry, options.checkpoint)
+        model, schema = load_model(options.entry, options.checkpoint, ModelOptions.of(options), console.print)
 
         def progress(step: str) -> None:
             steps.begin(step)
@@ -116,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     steps.end()
     if options.explain:
         print_explanation(console, compiled.program.log)
-    print_summary(console, Artifact(output, verify_checksums=False), Path(options.checkpoint).stat().st_size)
+    print_summary(console, Artifact(output, verify_checksums=False), checkpoint_bytes(options.checkpoint))
     console.print(f"largest difference from eager: {compiled.parity.max:.3g} (mean {compiled.parity.mean:.3g})")
     if diagnosis:
         print_diagnosis(console, diagnosis)

@@ -8,9 +8,9 @@ import sys
 import warnings
 
 from recpile.pycompiler.artifact.manifest import recpile_version
-from recpile.pycompiler.cli import doctor, export, inspect, run, serve, verify
+from recpile.pycompiler.cli import checkpoint, doctor, export, inspect, run, schema, serve, verify
 
-_COMMANDS = (export, doctor, inspect, run, verify, serve)
+_COMMANDS = (export, checkpoint, schema, doctor, inspect, run, verify, serve)
 
 
 def main(argv: list[str] | None = None) -> int:

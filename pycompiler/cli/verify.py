@@ -9,6 +9,7 @@ from rich.table import Table
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
+from recpile.pycompiler.cli.model_options import ModelOptions, add_checkpoint_options, add_schema_options
 from recpile.pycompiler.cli.run import add_input_options, read_inputs
 from recpile.pycompiler.verify import verify
 
@@ -22,6 +23,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("artifact", metavar="ARTIFACT")
     parser.add_argument("--model", metavar="ENTRY", help=ENTRY_HELP + "; without it, eager is left out")
     parser.add_argument("--checkpoint", "-c", metavar="FILE", help="of the model; required with --model")
+    add_checkpoint_options(parser)
+    add_schema_options(parser)
     add_input_options(parser)
     parser.add_argument(
         "--tolerance", type=float, help="allowed difference from eager (default 1e-5 for an fp32 artifact, else none)"
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if bool(options.model) != bool(options.checkpoint):
         raise ValueError("--model and --checkpoint go together: give both, or neither")
     artifact = Artifact(options.artifact)
-    model = load_model(options.model, options.checkpoint) if options.model else None
+    model = load_model(options.model, options.checkpoint, ModelOptions.of(options)) if options.model else None
     inputs = read_inputs(options, artifact.manifest)
     steps = verify(artifact, inputs, model, options.tolerance, engine=not options.no_engine)
     table = Table()

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from recpile.pycompiler.checkpoint import CheckpointError
+from recpile.pycompiler.checkpoints.errors import CheckpointError
 from recpile.pycompiler.cli.entry import build, load_model
-from recpile.pycompiler.schema import InputSchema
+from recpile.pycompiler.cli.model_options import ModelOptions
+from recpile.pycompiler.schema import Dense, InputSchema, SchemaError
 
 GOOD = """
 import torch
@@ -126,9 +127,78 @@ def test_a_function_that_is_not_there_or_cannot_be_called_is_refused(write: Writ
         ("(1, 2, 3)", "a tuple of int, int, int"),
     ],
 )
-def test_anything_else_than_a_model_and_its_schema_is_refused(write: Write, returned: str, described: str) -> None:
+def test_anything_else_than_a_model_and_what_its_inputs_are_is_refused(
+    write: Write, returned: str, described: str
+) -> None:
     name = write("entry_returns", f"import torch\ndef build():\n    return {returned}")
-    with pytest.raises(
-        ValueError, match=rf"'entry_returns' returned {described}; return \(nn.Module, recpile InputSchema\)"
-    ):
+    expected = rf"'entry_returns' returned {described}; return \(nn.Module, recpile InputSchema\), or .*\(--schema\)"
+    with pytest.raises(ValueError, match=expected):
         build(name)
+
+
+def test_a_model_alone_takes_its_schema_from_a_file(write: Write, tmp_path: Path) -> None:
+    name = write("entry_alone", "import torch\ndef build():\n    return torch.nn.Linear(3, 1)")
+    (tmp_path / "schema.yaml").write_text("inputs: {input: {kind: dense, shape: [3]}}\noutputs: [click]")
+    _, schema = build(name, ModelOptions(schema="schema.yaml"))
+    assert schema == InputSchema([Dense("input", (3,))], ["click"])
+
+
+def test_two_schemas_are_one_too_many(write: Write) -> None:
+    with pytest.raises(
+        ValueError, match="--schema: entry point 'entry_two' returns a schema of its own; use one of them"
+    ):
+        build(write("entry_two", GOOD), ModelOptions(schema="schema.yaml"))
+
+
+@pytest.mark.parametrize("examples", ["(torch.ones(4, 3),)", "{'input': torch.ones(4, 3)}", "torch.ones(4, 3)"])
+def test_example_inputs_in_place_of_a_schema_are_inferred_from_and_it_is_said(write: Write, examples: str) -> None:
+    name = write("entry_examples", f"import torch\ndef build():\n    return torch.nn.Linear(3, 1), {examples}")
+    said: list[str] = []
+    _, schema = build(name, tell=said.append)
+    assert schema == InputSchema([Dense("input", (3,))])
+    assert "input 'input': dense fp32 [B, 3]" in said
+
+
+TRAINS = """
+import torch
+from recpile.pycompiler.schema import Dense, InputSchema
+
+class Trains(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head, self.aux = torch.nn.Linear(3, 1), torch.nn.Linear(3, 1)
+
+    def forward(self, x):
+        return {"aux": self.aux(x), "score": self.head(x)}
+
+def build():
+    return Trains(), InputSchema([Dense("x", (3,))], ["aux", "score"])
+"""
+
+
+def test_an_output_that_the_user_drops_takes_its_weights_with_it(write: Write, tmp_path: Path) -> None:
+    name = write("entry_trains", TRAINS)
+    held = nn.Linear(3, 1).state_dict(prefix="net.head.")
+    torch.save({"model": held, "epoch": 2}, tmp_path / "model.pt")
+    (tmp_path / "rules.yaml").write_text("- {glob: net.**, to: '{1}'}")
+    said: list[str] = []
+    options = ModelOptions(drop_outputs=("aux",), checkpoint_mapping="rules.yaml")
+    model, schema = load_model(name, "model.pt", options, said.append)
+    assert schema.outputs == ("score",)
+    assert torch.equal(model.get_parameter("head.weight"), held["net.head.weight"])
+    assert said == [
+        "took 'model' of the training dict; left: 'epoch'",
+        "2 weights by rule 1: 'net.head.weight', 'net.head.bias'",
+        "2 weights are not in the checkpoint and not needed: 'aux.weight', 'aux.bias'",
+    ]
+
+
+def test_weights_of_an_output_that_is_kept_are_needed(write: Write, tmp_path: Path) -> None:
+    torch.save(nn.Linear(3, 1).state_dict(prefix="head."), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match=r"2 missing: 'aux.weight', 'aux.bias'"):
+        load_model(write("entry_keeps", TRAINS), "model.pt")
+
+
+def test_dropping_an_output_that_is_not_there_is_refused(write: Write) -> None:
+    with pytest.raises(SchemaError, match="--drop-output: got"):
+        build(write("entry_drops", TRAINS), ModelOptions(drop_outputs=("auxiliary",)))

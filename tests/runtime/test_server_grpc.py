@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 from wire import flat_request, tensors
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import random_inputs
+from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.server_process import ServerError, ServerProcess, server_binary
 
 messages: Any = service_pb2  # generated: a type checker sees none of its classes
