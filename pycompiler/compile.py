@@ -38,9 +38,11 @@ class CompileOptions:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What compile_model made: the program as the passes left it, and how far the artifact is from the model."""
+    """What compile_model made: the program as captured and as the passes left it, and how far the artifact is from the
+    model."""
 
     path: Path
+    captured: Program
     program: Program
     quality: dict
     parity: Parity
@@ -59,10 +61,10 @@ def compile_model(
     """
     model = model.eval()
     progress("capture")
-    program = capture(model, schema, options.name)
+    captured = capture(model, schema, options.name)
 
     program = run_passes(
-        program, passes(options.tables, options.dense_dtype), before=lambda one: progress(f"pass {one.name}")
+        captured, passes(options.tables, options.dense_dtype), before=lambda one: progress(f"pass {one.name}")
     )
 
     lowered = []
@@ -85,4 +87,4 @@ def compile_model(
         quality,
         check=lambda written: check_artifact(written, model, program, options.eval_data),
     )
-    return Compiled(Path(path), program, quality, parity)
+    return Compiled(Path(path), captured, program, quality, parity)

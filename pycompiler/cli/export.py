@@ -11,6 +11,7 @@ from rich.console import Console
 from recpile.passes.cast_dense import DENSE_DTYPES
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.cli import onnx
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
 from recpile.pycompiler.cli.summary import print_summary
@@ -56,6 +57,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--eval-data", metavar="FILE", help=".npz of flat inputs and 'labels': AUC and NE go into the manifest"
     )
+    parser.add_argument(
+        "--onnx",
+        metavar="FILE",
+        help="write the fp32 model as ONNX too, checked with onnxruntime; what ONNX cannot express is named",
+    )
     parser.add_argument("--explain", action="store_true", help="print what each pass did, and what it declined and why")
     parser.set_defaults(run=run)
 
@@ -64,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if output.suffix != ".pt2":
         raise ValueError(f"--output: got '{output}'; use a file name that ends in .pt2")
+    if options.onnx:
+        onnx.check_option(options.onnx)
     chosen = CompileOptions(
         name=options.name or output.stem,
         version=options.model_version,
@@ -87,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         _explain(console, compiled.program.log)
     print_summary(console, Artifact(output, verify_checksums=False), Path(options.checkpoint).stat().st_size)
     console.print(f"largest difference from eager: {compiled.parity.max:.3g} (mean {compiled.parity.mean:.3g})")
-    return 0
+    return onnx.run(console, options.onnx, model, compiled, chosen.eval_data) if options.onnx else 0
 
 
 class _Steps:
