@@ -10,9 +10,13 @@ from pathlib import Path
 from torch.fx import Node
 
 _FRAME = re.compile(r'\s*File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)')
-_RECPILE = Path(__file__).resolve().parents[1]
-# Folders of this repository that hold the compiler itself; models/ and tests/ hold models.
-_OURS = tuple(str(_RECPILE / folder) + "/" for folder in ("pycompiler", "passes"))
+# Folders of this repository that hold the compiler itself; models/ and tests/ hold models. A frame has the path by
+# which its module was imported, and that may lead over a link.
+_OURS = tuple(
+    str(file.parents[1] / folder) + "/"
+    for file in (Path(__file__), Path(__file__).resolve())
+    for folder in ("pycompiler", "passes")
+)
 _PACKAGES = tuple({sysconfig.get_path(one) + "/" for one in ("purelib", "platlib")})
 _STANDARD = sysconfig.get_path("stdlib") + "/"
 

@@ -6,12 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.compile import Compiled
-from recpile.pycompiler.quality import EvalData, check_batches
+from recpile.pycompiler.quality import EvalData, take_rows
+from recpile.pycompiler.random_inputs import random_inputs
 
+_BATCHES = (1, 2, 17)
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -30,11 +32,8 @@ def run(console: Console, file: str, model: nn.Module, compiled: Compiled, data:
     from recpile.pycompiler.onnx.export import export_onnx
     from recpile.pycompiler.onnx.lookups import OPSET
 
-    manifest = Artifact(compiled.path, verify_checksums=False).manifest
     with console.status("write and check ONNX"):
-        written = export_onnx(
-            model, compiled.captured, file, list(check_batches(manifest, compiled.captured.schema, data))
-        )
+        written = export_onnx(model, compiled.captured, file, _inputs(compiled, data))
     for problem in written.problems:
         console.print(f"not as ONNX: {problem}", soft_wrap=True)
     for one in written.files:
@@ -45,3 +44,12 @@ def run(console: Console, file: str, model: nn.Module, compiled: Compiled, data:
             soft_wrap=True,
         )
     return 0 if written.files else 1
+
+
+def _inputs(compiled: Compiled, data: EvalData | None) -> list[dict[str, Tensor]]:
+    """Rows of `data`, or else random inputs, with every bag empty too."""
+    if data is not None:
+        rows = [min(batch, len(data.labels)) for batch in _BATCHES]
+        return [take_rows(compiled.captured.schema, data.inputs, 0, count) for count in rows]
+    manifest = Artifact(compiled.path, verify_checksums=False).manifest
+    return [random_inputs(manifest, batch, batch, longest, requests=3) for batch in _BATCHES for longest in (4, 0)]

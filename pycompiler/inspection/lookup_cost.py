@@ -39,9 +39,11 @@ def lookup_cost(manifest: dict, stage: dict) -> LookupCost:
     for feature in stage["features"]:
         source, table = stage["sources"][feature["source"]], tables[feature["table"]]
         beside = widths[source["values"]] + (_FP32 if "weights" in source else 0)
+        given = _FP32 * table["dim"]  # by each id where the lookup is not pooled, else by each bag
+        beside += given if stage["pooling"] == "none" else 0
         reads.setdefault(table["name"], []).append(table["row_bytes"] + beside)
         bag += widths[source["lengths"]] if "lengths" in source else 0
-        bag += 0 if stage["pooling"] == "none" else _FP32 * table["dim"]
+        bag += 0 if stage["pooling"] == "none" else given
     told = tuple(TableRead(tables[name], len(each), max(each)) for name, each in reads.items())
     return LookupCost(told, bag)
 

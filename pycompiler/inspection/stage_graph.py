@@ -18,8 +18,7 @@ from recpile.pycompiler.source import SourceLine, source_frames
 
 def describe_stages(program: Program) -> dict[str, dict]:
     """Stage -> its graph and, of a compiled one, its cost. docs/artifact.md has the grammar."""
-    specs: dict[str, TensorSpec] = {spec.name: spec for spec in program.schema.tensors()}
-    specs |= {spec.name: spec for stage in program.stages for spec in stage.outputs}
+    specs = program.value_specs()
     return {stage.name: _describe(stage, specs) for stage in program.stages}
 
 

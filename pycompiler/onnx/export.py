@@ -51,14 +51,13 @@ def export_onnx(
         samples = [Sample(flat, eager(model, captured.schema, flat)) for flat in inputs]
         outputs = [TensorSpec(name, torch.float32, ()) for name in captured.schema.outputs]
         try:
-            difference = write(captured.graph, captured.schema.tensors(), outputs, path, samples)
+            difference = write(captured.graph, captured.schema.graph_tensors(), outputs, path, samples)
             return OnnxExport((OnnxFile(path, "the whole model", difference),), ())
         except OnnxError as error:
             problems = [f"the whole model: {error}"]
     files = []
     split = run_passes(captured, passes(TablePrecision(), "fp32"))
-    specs = {spec.name: spec for spec in captured.schema.tensors()}
-    specs |= {spec.name: spec for stage in split.stages for spec in stage.outputs}
+    specs = split.value_specs()
     for stage, samples in _stage_samples(split, inputs):
         missing = unsupported(stage.graph)
         if missing:

@@ -1,4 +1,4 @@
-"""`recpile::embedding_bags` said in ONNX's own operators: no loop, no operator of ours, any batch size.
+"""recpile's operators said in ONNX's own: no loop, no operator of ours, any batch size.
 
 A jagged feature's bags are summed by scattering: position i of the source lies in segment s(i), found for the whole
 source at once by counting the segments that end at or before i; its row is then added to row s(i) of the result. A
@@ -54,6 +54,20 @@ def embedding_bags(
     return found[0] if len(found) == 1 else op.Concat(*found, axis=1)
 
 
+def repeat_bags(values: Value, lengths: Value, index: Value) -> Value:
+    """Builds what request_axis.repeat_bags computes, with the same arguments."""
+    sizes = op.Cast(op.Reshape(lengths, _ints(-1)), to=onnx.TensorProto.INT64)
+    starts = op.Reshape(op.CumSum(sizes, _int(0), exclusive=1), op.Shape(lengths))
+    firsts = op.Reshape(op.Gather(starts, index, axis=-1), _ints(-1))
+    taken = op.Gather(op.Reshape(sizes, op.Shape(lengths)), index, axis=-1)
+    ends = op.CumSum(op.Reshape(taken, _ints(-1)), _int(0))
+    begins = op.Sub(ends, op.Reshape(taken, _ints(-1)))
+    count = op.ReduceSum(taken, keepdims=0)
+    segments = _segments(ends, op.Reshape(count, _ints(1)))
+    within = op.Sub(op.Range(_int(0), count, _int(1)), op.Gather(begins, segments))
+    return op.Gather(values, op.Add(op.Gather(firsts, segments), within))
+
+
 class _Jagged:
     """One source, and what all its features share: where each segment ends, and the segment of each position."""
 
@@ -63,11 +77,7 @@ class _Jagged:
         self.lengths = op.Cast(op.Reshape(lengths, _ints(-1)), to=onnx.TensorProto.INT64)  # [F * B]
         ends = op.CumSum(self.lengths, _int(0))
         self.ends = op.Concat(_ints(0), ends, axis=0)  # [F * B + 1]
-        nnz = op.Shape(values)
-        marks = op.Expand(_int(0), op.Add(nnz, _ints(1)))
-        one_each = op.Expand(_int(1), op.Shape(ends))
-        marks = op.ScatterElements(marks, ends, one_each, axis=0, reduction="add")
-        self.segments = op.Slice(op.CumSum(marks, _int(0)), _ints(0), nnz)  # [nnz]
+        self.segments = _segments(ends, op.Shape(values))
 
     def pooled(self, table: Value, row: int, mode: str) -> Value:
         """[B, dim]: the rows of each bag of row `row` of the lengths, summed or averaged; zeros for an empty bag."""
@@ -112,6 +122,14 @@ def _fixed(table: Value, values: Value, weights: Value | None, columns: int, par
         return op.Squeeze(rows, _ints(1))
     reduce = op.ReduceSum if mode == "sum" else op.ReduceMean
     return reduce(rows, _ints(1), keepdims=0)
+
+
+def _segments(ends: Value, count: Value) -> Value:
+    """int64 [count]: the segment of each position, where segment i ends before position ends[i]."""
+    marks = op.Expand(_int(0), op.Add(count, _ints(1)))
+    one_each = op.Expand(_int(1), op.Shape(ends))
+    marks = op.ScatterElements(marks, ends, one_each, axis=0, reduction="add")
+    return op.Slice(op.CumSum(marks, _int(0)), _ints(0), count)
 
 
 def _zeros(rows: Value, table: Value) -> Value:

@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 # Private in name: torch's exporter stops at the first operator that it cannot translate, and users want all of them.
-from torch.onnx._internal.exporter import _decomp, _dispatching, _registration
+from torch.onnx._internal.exporter import _decomp, _dispatching, _fx_passes, _registration
 
 from recpile.pycompiler.onnx.lookups import OPSET
 from recpile.pycompiler.onnx.write import TRANSLATIONS
@@ -33,9 +33,10 @@ def unsupported(graph: ExportedProgram) -> list[Unsupported]:
     """The operators of `graph` that neither torch's exporter nor our translations can say in ONNX, in graph order."""
     registry, decompositions = _known()
     with torch.no_grad():
-        graph = graph.run_decompositions(decompositions)
+        # As torch's exporter does: checks of sizes have no place in ONNX.
+        module = _fx_passes.remove_assertion_nodes(graph.run_decompositions(decompositions).graph_module)
     found = []
-    for node in graph.graph.nodes:
+    for node in module.graph.nodes:
         if node.op == "call_function" and _dispatching.dispatch(node, registry)[0] is None:
             found.append(Unsupported(str(node.target), node.name, str(source_of(node) or "")))
     return found

@@ -16,10 +16,13 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from recpile.passes.graph import EMBEDDING_BAGS
-from recpile.pycompiler.onnx.lookups import OPSET, embedding_bags
+from recpile.pycompiler.onnx.lookups import OPSET, embedding_bags, repeat_bags
 from recpile.pycompiler.schema import TensorSpec
 
-TRANSLATIONS: dict[Any, Any] = {EMBEDDING_BAGS: embedding_bags}
+TRANSLATIONS: dict[Any, Any] = {
+    EMBEDDING_BAGS: embedding_bags,
+    torch.ops.recpile.repeat_bags.default: repeat_bags,
+}
 # On top of a relative difference as large: a model's outputs need not be probabilities.
 TOLERANCE = 1e-5
 
