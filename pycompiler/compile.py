@@ -46,9 +46,11 @@ class CompileOptions:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What compile_model made: the program as the passes left it, and how far the artifact is from the model."""
+    """What compile_model made: the program as captured and as the passes left it, and how far the artifact is from the
+    model."""
 
     path: Path
+    captured: Program
     program: Program
     quality: dict
     parity: Parity
@@ -70,12 +72,12 @@ def compile_model(
         check_eval_data(options.eval_data, schema)
     with in_eval_mode(model):
         progress("capture")
-        program = capture(model, schema, options.name)
-        steps = [Step("the capture", True, program)]
+        captured = capture(model, schema, options.name)
+        steps = [Step("the capture", True, captured)]
 
         chosen = passes(options.tables, options.dense_dtype, options.extra_passes)
         program = run_passes(
-            program,
+            captured,
             chosen,
             before=lambda one: progress(f"pass {one.name}"),
             after=lambda one, made: steps.append(Step(f"pass {one.name}", one.exact, made)),
@@ -105,4 +107,4 @@ def compile_model(
             quality,
             check=lambda written: check_artifact(written, model, program, options.eval_data, exact),
         )
-    return Compiled(Path(path), program, quality, parity)
+    return Compiled(Path(path), captured, program, quality, parity)

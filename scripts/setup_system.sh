@@ -16,6 +16,7 @@ packages=(
   prometheus-cpp-dev     # metrics
   libxxhash-dev          # checksums of artifacts
   libgtest-dev           # C++ tests
+  graphviz               # the program dot: recpile inspect --svg and --html lay out the DAG with it
   curl                   # a test speaks to the server with it, as the README does
   "$@"                   # what the caller needs besides
 )

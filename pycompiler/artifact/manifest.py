@@ -11,8 +11,11 @@ from recpile.pycompiler.program import Lookup, Program, Stage
 from recpile.pycompiler.schema import DTYPE_NAMES, Dense, Input, Jagged, KeyedJagged, TensorSpec
 
 
-def build_manifest(program: Program, model_version: str, files: dict[str, dict], quality: dict) -> dict:
-    """`files`: entry -> {"bytes", "xxh3"}. `quality`: what was measured of this artifact (compile.py)."""
+def build_manifest(
+    program: Program, model_version: str, files: dict[str, dict], quality: dict, costs: dict[str, dict]
+) -> dict:
+    """`files`: entry -> {"bytes", "xxh3"}. `quality`: what was measured of this artifact (compile.py).
+    `costs`: compiled stage -> its cost (inspection/cost.py)."""
     tables = [
         {
             "name": table.name,
@@ -38,7 +41,7 @@ def build_manifest(program: Program, model_version: str, files: dict[str, dict],
             for name, value in zip(program.schema.outputs, program.outputs, strict=True)
         ],
         "tables": tables,
-        "stages": [_stage(stage) for stage in program.stages],
+        "stages": [_stage(stage, costs) for stage in program.stages],
         "quality": quality,
         "passes": [asdict(note) for note in program.log],
         "files": files,
@@ -63,10 +66,13 @@ def _input(one: Input) -> dict:
     return {"name": one.name, "kind": kind, **keys, "tensors": tensors}
 
 
-def _stage(stage: Stage) -> dict:
+def _stage(stage: Stage, costs: dict[str, dict]) -> dict:
     outputs = [{"name": spec.name, **_spec(spec)} for spec in stage.outputs]
     head = {"name": stage.name, "kind": stage.kind, "inputs": list(stage.inputs), "outputs": outputs}
-    return {**head, **(_lookup(stage.lookup) if stage.lookup else {"precision": stage.precision})}
+    if stage.lookup:
+        return {**head, **_lookup(stage.lookup)}
+    cost = {"cost": costs[stage.name]} if stage.name in costs else {}
+    return {**head, "precision": stage.precision, **cost}
 
 
 def _lookup(lookup: Lookup) -> dict:

@@ -50,6 +50,11 @@ class Artifact:
         offset, size = self._entries[name]
         return self._map[offset : offset + size]
 
+    def stage_graphs(self) -> dict[str, dict]:
+        """Stage -> its graph as inspection/stage_graph.py wrote it, without those that an older recpile left out."""
+        names = {stage["name"]: f"{layout.GRAPHS}{stage['name']}.json" for stage in self.manifest["stages"]}
+        return {stage: json.loads(self.entry(name)) for stage, name in names.items() if name in self._entries}
+
     def _list_entries(self) -> dict[str, tuple[int, int]]:
         """Entry -> (offset of its bytes, size), without the archive's root folder."""
         try:

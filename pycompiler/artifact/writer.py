@@ -22,6 +22,7 @@ from torch.export.pt2_archive._package import PT2ArchiveWriter, _package_aoti_fi
 
 from recpile.pycompiler.artifact import layout
 from recpile.pycompiler.artifact.manifest import build_manifest
+from recpile.pycompiler.inspection.stage_graph import describe_stages
 from recpile.pycompiler.lower import LoweredStage
 from recpile.pycompiler.program import Program
 
@@ -53,7 +54,13 @@ def write_artifact(
             weights = {**program.graph.state_dict, **program.graph.constants}
             for index, fqn in enumerate(program.tables):
                 writer.write_tensor(f"{layout.TABLES}{index}", weights[fqn])
-            manifest = json.dumps(build_manifest(program, model_version, writer.files, quality), indent=1).encode()
+            described = describe_stages(program)
+            for stage, one in described.items():
+                writer.write_bytes(f"{layout.GRAPHS}{stage}.json", json.dumps(one["graph"]).encode())
+            costs = {stage: one["cost"] for stage, one in described.items() if "cost" in one}
+            manifest = json.dumps(
+                build_manifest(program, model_version, writer.files, quality, costs), indent=1
+            ).encode()
             writer.write_bytes(layout.MANIFEST, manifest)
             writer.write_bytes(layout.MANIFEST_SUM, xxhash.xxh3_128_hexdigest(manifest).encode())
         checked = check(part)

@@ -13,6 +13,7 @@ from recpile.passes.custom import load_pass
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.checkpoints.read import checkpoint_bytes
+from recpile.pycompiler.cli import onnx
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.diagnosis import print_diagnosis
 from recpile.pycompiler.cli.doctor import add_doctor_options
@@ -76,6 +77,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="MODULE:NAME",
         help="a pass of your own, run before tables are packed; repeatable (docs/custom_pass.md)",
     )
+    parser.add_argument(
+        "--onnx",
+        metavar="FILE",
+        help="write the fp32 model as ONNX too, checked with onnxruntime; what ONNX cannot express is named",
+    )
     parser.add_argument("--explain", action="store_true", help="print what each pass did, and what it declined and why")
     parser.add_argument(
         "--doctor",
@@ -90,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if output.suffix != ".pt2":
         raise ValueError(f"--output: got '{output}'; use a file name that ends in .pt2")
+    if options.onnx:
+        onnx.check_option(options.onnx)
     chosen = CompileOptions(
         name=options.name or output.stem,
         version=options.model_version,
@@ -128,8 +136,9 @@ def run(options: argparse.Namespace) -> int:
     console.print(f"largest difference from eager: {compiled.parity.max:.3g} (mean {compiled.parity.mean:.3g})")
     if diagnosis:
         print_diagnosis(console, diagnosis)
-        return 0 if diagnosis.healthy else 1
-    return 0
+        if not diagnosis.healthy:
+            return 1
+    return onnx.run(console, options.onnx, model, compiled, chosen.eval_data) if options.onnx else 0
 
 
 class _Steps:

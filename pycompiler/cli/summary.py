@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.inspection import words
+from recpile.pycompiler.inspection.lookup_cost import lookup_cost
 
 
 def print_summary(console: Console, artifact: Artifact, checkpoint_bytes: int | None = None) -> None:
@@ -19,14 +21,21 @@ def print_summary(console: Console, artifact: Artifact, checkpoint_bytes: int | 
         kind = stage.get(
             "precision", f"{len({f['table'] for f in stage.get('features', ())})} tables, {stage.get('pooling')}"
         )
-        given = ", ".join(f"{one['name']} {_shape(one)}" for one in stage["outputs"])
+        given = ", ".join(f"{one['name']} {words.shape(one)}" for one in stage["outputs"])
         stages.add_row(stage["name"], stage["kind"], kind, ", ".join(stage["inputs"]), given)
     console.print(stages)
+    _print_costs(console, manifest)
 
     tables = Table(title="tables", title_justify="left")
     tables.add_column("table")
-    for column in ("rows", "dim", "type", "bytes", "of fp32", "mean error", "max error"):
+    for column in ("rows", "dim", "type", "bytes", "of fp32", "bytes an id", "mean error", "max error"):
         tables.add_column(column, justify="right")
+    reads = {
+        read.table["name"]: read.bytes_per_id
+        for stage in manifest["stages"]
+        if stage["kind"] == "embedding"
+        for read in lookup_cost(manifest, stage).tables
+    }
     for table in manifest["tables"]:
         size, plain = table["rows"] * table["row_bytes"], table["rows"] * table["dim"] * 4
         error = table["error"]
@@ -37,6 +46,7 @@ def print_summary(console: Console, artifact: Artifact, checkpoint_bytes: int | 
             table["dtype"],
             f"{size:,}",
             f"{size / plain:.0%}",
+            str(reads.get(table["name"], "")),
             f"{error['mean']:.2g}",
             f"{error['max']:.2g}",
         )
@@ -63,5 +73,19 @@ def _print_quality(console: Console, quality: dict) -> None:
         )
 
 
-def _shape(spec: dict) -> str:
-    return f"{spec['dtype']}[{', '.join(str(size) for size in spec['shape'])}]"
+def _print_costs(console: Console, manifest: dict) -> None:
+    costs = Table(title="what a batch costs", title_justify="left")
+    costs.add_column("stage", overflow="fold")
+    costs.add_column("FLOPs")
+    costs.add_column("bytes moved at least")
+    costs.add_column("operator by operator")
+    costs.add_column("weights, once", justify="right")
+    for stage in manifest["stages"]:
+        if stage["kind"] == "embedding":
+            costs.add_row(stage["name"], "", words.lookup_bytes(lookup_cost(manifest, stage)), "", "")
+        elif "cost" in stage:  # artifacts of older versions have none
+            cost = stage["cost"]
+            moved = [words.per_row(cost[one]) for one in ("flops", "bytes", "operator_bytes")]
+            costs.add_row(stage["name"], *moved, words.fixed(cost["bytes"]))
+    if costs.row_count:
+        console.print(costs)

@@ -22,7 +22,8 @@ assert not any(name.startswith("recpile") for name in sys.modules)
 print(sorted(held.exported_programs), sorted(held.aoti_runners), sorted(held.extra_files))
 """
     got = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert got.strip() == "['dense'] ['dense'] ['recpile/manifest.json', 'recpile/manifest.xxh3']"
+    graphs = "'recpile/graphs/dense.json', 'recpile/graphs/embedding.json'"
+    assert got.strip() == f"['dense'] ['dense'] [{graphs}, 'recpile/manifest.json', 'recpile/manifest.xxh3']"
 
 
 def test_entries_are_stored_and_aligned_so_that_they_can_be_mapped(tiny):

@@ -7,10 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+
+from recpile.pycompiler.artifact.reader import Artifact
 
 USER_MODEL = """
 import torch
@@ -83,7 +87,18 @@ def exported(folder: Path) -> subprocess.CompletedProcess[str]:
         "--embedding-dtype",
         "user=fp32",
     ]
-    return recpile(folder, "export", "my_model", *arguments, "--eval-data", "rows.npz", "--explain", "--doctor")
+    return recpile(
+        folder,
+        "export",
+        "my_model",
+        *arguments,
+        "--eval-data",
+        "rows.npz",
+        "--explain",
+        "--doctor",
+        "--onnx",
+        "model.onnx",
+    )
 
 
 def test_export_shows_its_steps_and_sums_up(exported):
@@ -127,11 +142,40 @@ def test_the_doctor_exits_1_names_the_line_and_nothing_is_written(folder):
     assert "never.pt2 was not written" in refused.stdout
 
 
+def test_export_writes_onnx_and_says_how_far_it_is_from_eager(folder, exported):
+    assert "model.onnx: the whole model, fp32, ONNX opset 18" in exported.stdout
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    assert [(one.name, one.shape) for one in session.get_inputs()] == [
+        ("dense", ["candidate", 3]),
+        ("sparse.values", ["sparse.nnz"]),
+        ("sparse.lengths", [2, "candidate"]),
+    ]
+
+
 def test_inspect_prints_the_manifest(folder, exported):
     manifest = json.loads(recpile(folder, "inspect", "model.pt2", "--json").stdout)
     assert {table["name"]: table["dtype"] for table in manifest["tables"]} == {"user": "fp32", "item": "int8"}
     assert manifest["quality"]["samples"] == 20
-    assert "embedding" in recpile(folder, "inspect", "model.pt2").stdout
+    assert "FLOPs" in recpile(folder, "inspect", "model.pt2").stdout
+
+
+def test_inspect_draws_the_stages_and_writes_a_page_to_click_through(folder, exported):
+    ran = recpile(folder, "inspect", "model.pt2", "--svg", "dag.svg", "--html", "dag.html")
+    assert ran.returncode == 0, ran.stderr
+    drawn = "".join(ElementTree.parse(folder / "dag.svg").getroot().itertext())
+    assert all(name in drawn for name in ("sparse", "embedding", "dense", "score"))
+    assert "my_model.py" in (folder / "dag.html").read_text()
+
+
+def test_inspect_does_not_read_tables_unless_it_is_to_verify_them(folder, exported):
+    damaged = bytearray((folder / "model.pt2").read_bytes())
+    offset, _ = Artifact(folder / "model.pt2")._entries["data/recpile/tables/0"]
+    damaged[offset] ^= 1
+    (folder / "damaged.pt2").write_bytes(damaged)
+    assert recpile(folder, "inspect", "damaged.pt2", "--json").returncode == 0
+    refused = recpile(folder, "inspect", "damaged.pt2", "--json", "--verify")
+    assert refused.returncode == 2
+    assert "does not match its checksum" in refused.stderr
 
 
 def test_run_writes_outputs_and_what_flows_between_stages(folder, exported):

@@ -24,7 +24,7 @@ Flat = dict[str, Tensor]
 def manifest_of(name: str) -> dict:
     model, schema = getattr(zoo, name)()
     program = run_passes(capture(model, schema, name), passes(TablePrecision(), "fp32"))
-    return build_manifest(program, "1", {}, {})
+    return build_manifest(program, "1", {}, {}, {})
 
 
 @pytest.fixture(scope="module")
