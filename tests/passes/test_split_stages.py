@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from zoo import collection
 
-from recpile.passes.base import run_passes
+from recpile.passes.base import Pass, run_passes
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
 from recpile.passes.split_stages import SplitStages
@@ -21,7 +21,12 @@ from recpile.pycompiler.schema import Dense, Input, TensorSpec
 
 def split(model: nn.Module, *inputs: Input, outputs: tuple[str, ...] = ("score",)) -> Program:
     """Through every pass in front of the split, as a compiler does, and the split."""
-    return run_passes(captured(model, *inputs, outputs=outputs), passes(TablePrecision(), "fp32")[:4])
+    return run_passes(captured(model, *inputs, outputs=outputs), passes_until(SplitStages))
+
+
+def passes_until(last: type[Pass]) -> list[Pass]:
+    every = passes(TablePrecision(), "fp32")
+    return every[: 1 + next(i for i, one in enumerate(every) if isinstance(one, last))]
 
 
 def shown(program: Program) -> list[tuple[str, tuple[str, ...], list[str]]]:
@@ -222,6 +227,6 @@ def test_a_size_that_depends_on_the_data_cannot_cross_and_says_where_it_arose() 
         def forward(self, sparse):
             return self.bags(sparse.permute([1, 0])).values()
 
-    program = run_passes(captured(Permuted(), kjt("f0", "f1")), passes(TablePrecision(), "fp32")[:3])
+    program = run_passes(captured(Permuted(), kjt("f0", "f1")), passes_until(QuantizeTables))
     with pytest.raises(ValueError, match=r"depends on the data .*reorder or filter ids before they are sent"):
         SplitStages().run(program)
