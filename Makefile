@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench bench-serving clean
+.PHONY: help setup demo test test-fast check format bench bench-serving bench-fusions clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
@@ -55,6 +55,10 @@ bench-serving: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	$(BIN)/python -m benchmarks.serving.run build/*/benchmarks/recpile_load
+
+# What each fusion is worth, into the table of docs/fusions.md: tens of minutes, on a machine that does nothing else.
+bench-fusions: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fusions.py --docs docs/fusions.md
 
 check: $(VENV)/.packages
 	$(BIN)/ruff format --check .

@@ -8,9 +8,18 @@ from recpile.passes.base import Pass
 from recpile.passes.batch_tables import BatchTables
 from recpile.passes.cast_dense import CastDense
 from recpile.passes.find_lookups import FindLookups
+from recpile.passes.flatten_interactions import FlattenInteractions
+from recpile.passes.fold_batch_norm import FoldBatchNorm
+from recpile.passes.fold_constants import FoldConstants
+from recpile.passes.join_slices import JoinSlices
+from recpile.passes.merge_duplicates import MergeDuplicates
+from recpile.passes.merge_linears import MergeLinears
 from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
 from recpile.passes.remove_identities import RemoveIdentities
+from recpile.passes.remove_no_ops import RemoveNoOps
 from recpile.passes.split_stages import SplitStages
+from recpile.passes.stack_branches import StackBranches
+from recpile.passes.undo_permutes import UndoPermutes
 
 
 def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ()) -> list[Pass]:
@@ -18,12 +27,26 @@ def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ())
     return [
         # First: a lookup must be seen to read the model's inputs, not views of them.
         RemoveIdentities(),
+        # Next: the passes below look for operators that follow each other, and these stand between.
+        RemoveNoOps(),
+        UndoPermutes(),
+        # Before batching: a lookup that a model makes twice need not be made of twice the features.
+        MergeDuplicates(),
         # Before batching: plain PyTorch lookups join TorchRec's.
         FindLookups(),
         # While the graph is whole: lookups from anywhere in it may meet.
         BatchTables(),
-        # The user's own: the graph is whole and still fp32, its lookups are batched.
+        # After batching, which cuts its result into the lookups that it merged.
+        JoinSlices(),
+        # The user's own: the graph is whole, fp32 and not fused yet, its lookups are batched.
         *extra,
+        # Before fusions: they take weights that are read as they are, not computed.
+        FoldConstants(),
+        # Batch norms first: they stand between linear layers. Merging next, as stacked layers are no linear layers.
+        FoldBatchNorm(dense_dtype),
+        MergeLinears(),
+        FlattenInteractions(),
+        StackBranches(),
         # After batching: tables of different types share a call once they are packed, so types never split a group.
         QuantizeTables(tables),
         # Every lookup is packed now, and becomes a stage.

@@ -10,8 +10,9 @@ from zoo import collection
 
 from recpile.passes.base import run_passes
 from recpile.passes.cast_dense import CastDense
-from recpile.passes.pipeline import passes
-from recpile.passes.quantize_tables import TablePrecision
+from recpile.passes.quantize_tables import QuantizeTables
+from recpile.passes.remove_identities import RemoveIdentities
+from recpile.passes.split_stages import SplitStages
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.schema import Dense, Input
 
@@ -19,7 +20,9 @@ BF16, FP32 = torch.bfloat16, torch.float32
 
 
 def cast(model: nn.Module, *inputs: Input, outputs: tuple[str, ...] = ("score",), dtype: str = "bf16") -> Program:
-    return run_passes(captured(model, *inputs, outputs=outputs), passes(TablePrecision(), dtype))
+    # Without the passes that change layers: which of them are cast is said of the layers that the model has.
+    before = [RemoveIdentities(), QuantizeTables(), SplitStages()]
+    return run_passes(captured(model, *inputs, outputs=outputs), [*before, CastDense(dtype)])
 
 
 def layers(stage: Stage) -> list[torch.dtype]:

@@ -1,0 +1,140 @@
+"""StackBranches: branches of equal shape over one input, such as experts or the heads of tasks, run as one."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from recpile.passes.base import Pass, PassResult
+from recpile.passes.graph import editable, recaptured
+from recpile.passes.linears import LINEAR, Linear, last_layers, linear_of
+from recpile.passes.rewrite import add_weight, call, drop_weights, weight_names
+from recpile.pycompiler.program import Program
+
+_aten = torch.ops.aten
+_POINTWISE = (
+    _aten.relu.default,
+    _aten.sigmoid.default,
+    _aten.tanh.default,
+    _aten.gelu.default,
+    _aten.silu.default,
+    _aten.leaky_relu.default,
+    _aten.elu.default,
+    _aten.hardtanh.default,
+    _aten.softplus.default,
+    _aten.exp.default,
+)
+
+
+class StackBranches(Pass):
+    """Layers that read the same input become one wider layer; the layers behind each of them, one batched product.
+
+    before:  a = linear(relu(linear(x, w0)), v0);  b = linear(relu(linear(x, w1)), v1)
+    after:   h = relu(linear(x, cat([w0, w1])));  a, b = unbind(bmm(view(h, [B, 2, H])^T, stack([v0^T, v1^T])))
+
+    Branches are stacked as far as they go the same way: linear layers of one shape, each with one reader, and
+    activations between.
+    """
+
+    def run(self, program: Program) -> PassResult:
+        module = editable(program.graph)
+        weights = weight_names(module)
+        notes = []
+        for group in _groups(module):
+            names = ", ".join(branch.nodes[0].name for branch in group)
+            if reason := _against(group):
+                notes.append(self.declined(names, reason))
+                continue
+            _stack(module, group)
+            notes.append(self.did(names, f"{len(group)} branches of {len(group[0].layers)} layers become one"))
+        if not any(note.did for note in notes):
+            return PassResult(program.with_notes(*notes), changed=False)
+        drop_weights(module, weights)
+        return PassResult(recaptured(program, module).with_notes(*notes), changed=True)
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """Nodes that follow each other, a linear layer first; `kind` is what two branches must have in common."""
+
+    nodes: list[Node]
+    layers: list[Linear]
+    kind: Hashable
+
+
+def _groups(module: GraphModule) -> list[list[_Branch]]:
+    layers = {node: layer for node in module.graph.nodes if (layer := linear_of(module, node))}
+    last = last_layers(module)
+    groups: dict[Hashable, list[_Branch]] = {}
+    inside: set[Node] = set()
+    for node, layer in layers.items():
+        if node not in inside and layer.given.meta["val"].ndim == 2:
+            branch = _branch(node, layers, last)
+            inside.update(branch.nodes)
+            groups.setdefault((layer.given, branch.kind), []).append(branch)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _branch(first: Node, layers: dict[Node, Linear], last: set[Node]) -> _Branch:
+    def kind(layer: Linear) -> Hashable:
+        return (layer.weight.shape, layer.weight.dtype, layer.bias is None, layer.owned, layer.node in last)
+
+    nodes, kinds = [first], [kind(layers[first])]
+    while len(nodes[-1].users) == 1:
+        (user,) = nodes[-1].users
+        if user in layers and layers[user].given is nodes[-1]:
+            kinds.append(kind(layers[user]))
+        elif user.target in _POINTWISE and user.all_input_nodes == [nodes[-1]]:
+            kinds.append((user.target, repr(user.args[1:]), repr(user.kwargs)))
+        else:
+            break
+        nodes.append(user)
+    return _Branch(nodes, [layers[node] for node in nodes if node in layers], tuple(kinds))
+
+
+def _against(group: list[_Branch]) -> str:
+    if not all(layer.owned for branch in group for layer in branch.layers):
+        return "have weights that other layers read too"
+    return ""
+
+
+def _stack(module: GraphModule, group: list[_Branch]) -> None:
+    first = group[0].nodes[0]  # everything goes in front of it: the branches read nothing but their common input
+
+    def weight(name: str, value: Tensor) -> Node:
+        return add_weight(module, first, f"{first.name}_{name}", value)
+
+    def biases(layers: list[Linear]) -> list[Tensor]:
+        return [layer.bias for layer in layers if layer.bias is not None]
+
+    wide = [branch.layers[0] for branch in group]
+    args = [torch.cat([layer.weight for layer in wide]), *([torch.cat(biases(wide))] if biases(wide) else [])]
+    names = ("weight", "bias")
+    now = call(first, LINEAR, wide[0].given, *map(weight, names, args))  # [B, branches * width]
+    depth = 1
+    for node in group[0].nodes[1:]:
+        if node.target is not LINEAR:
+            now = call(first, node.target, now, *node.args[1:], **node.kwargs)
+            continue
+        layers = [branch.layers[depth] for branch in group]
+        depth += 1
+        if now.meta["val"].ndim == 2:
+            rows = call(first, _aten.view.default, now, [-1, len(group), layers[0].inputs])
+            now = call(first, _aten.transpose.int, rows, 0, 1)  # [branches, B, width]
+        now = call(first, _aten.bmm.default, now, weight("stacked", torch.stack([one.weight.t() for one in layers])))
+        if biases(layers):
+            now = call(first, _aten.add.Tensor, now, weight("biases", torch.stack(biases(layers)).unsqueeze(1)))
+    if now.meta["val"].ndim == 2:
+        parts = call(first, _aten.split.Tensor, now, wide[0].outputs, 1)
+    else:
+        parts = call(first, _aten.unbind.int, now, 0)
+    for i, branch in enumerate(group):
+        branch.nodes[-1].replace_all_uses_with(call(first, operator.getitem, parts, i))
+    for branch in group:
+        for node in reversed(branch.nodes):
+            module.graph.erase_node(node)
