@@ -61,6 +61,8 @@ def write(
                 input_names=[spec.name for spec in inputs],
                 output_names=[spec.name for spec in outputs],
                 custom_translation_table=TRANSLATIONS,
+                # Its time grows faster than the number of lookups; onnxruntime optimizes again anyway when it loads.
+                optimize=False,
                 verbose=False,
             )
     except Exception as error:
