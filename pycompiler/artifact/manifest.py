@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 
 from recpile.pycompiler.artifact import layout, requirements
 from recpile.pycompiler.packing import row_bytes
@@ -12,7 +14,11 @@ from recpile.pycompiler.schema import DTYPE_NAMES, Dense, Input, Jagged, KeyedJa
 
 
 def build_manifest(
-    program: Program, model_version: str, files: dict[str, dict], quality: dict, costs: dict[str, dict]
+    program: Program,
+    model_version: str,
+    files: dict[str, dict],
+    quality: dict,
+    costs: Mapping[str, dict] = MappingProxyType({}),
 ) -> dict:
     """`files`: entry -> {"bytes", "xxh3"}. `quality`: what was measured of this artifact (compile.py).
     `costs`: compiled stage -> its cost (inspection/cost.py)."""
@@ -66,7 +72,7 @@ def _input(one: Input) -> dict:
     return {"name": one.name, "kind": kind, **keys, "tensors": tensors}
 
 
-def _stage(stage: Stage, costs: dict[str, dict]) -> dict:
+def _stage(stage: Stage, costs: Mapping[str, dict]) -> dict:
     outputs = [{"name": spec.name, **_spec(spec)} for spec in stage.outputs]
     head = {"name": stage.name, "kind": stage.kind, "inputs": list(stage.inputs), "outputs": outputs}
     if stage.lookup:
