@@ -11,6 +11,7 @@ from recpile.passes.find_lookups import FindLookups
 from recpile.passes.flatten_interactions import FlattenInteractions
 from recpile.passes.fold_batch_norm import FoldBatchNorm
 from recpile.passes.fold_constants import FoldConstants
+from recpile.passes.hoist_request_side import HoistRequestSide
 from recpile.passes.join_slices import JoinSlices
 from recpile.passes.merge_duplicates import MergeDuplicates
 from recpile.passes.merge_linears import MergeLinears
@@ -20,6 +21,7 @@ from recpile.passes.remove_no_ops import RemoveNoOps
 from recpile.passes.split_stages import SplitStages
 from recpile.passes.stack_branches import StackBranches
 from recpile.passes.undo_permutes import UndoPermutes
+from recpile.passes.write_out_padding import WriteOutPadding
 
 
 def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ()) -> list[Pass]:
@@ -34,6 +36,9 @@ def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ())
         MergeDuplicates(),
         # Before batching: plain PyTorch lookups join TorchRec's.
         FindLookups(),
+        # Before batching, which would mix what a request and what a candidate looks up.
+        HoistRequestSide(),
+        WriteOutPadding(),
         # While the graph is whole: lookups from anywhere in it may meet.
         BatchTables(),
         # After batching, which cuts its result into the lookups that it merged.

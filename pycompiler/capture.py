@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -100,9 +101,12 @@ def build_inputs(
             weights = None if weights is None else repeat_bags(weights, lengths, repeat)
             lengths = lengths.index_select(-1, repeat)
         if isinstance(one, Jagged):
-            inputs[one.name] = jagged(values=values, lengths=lengths, weights=weights)
+            made = jagged(values=values, lengths=lengths, weights=weights)
         else:
-            inputs[one.name] = keyed(keys=list(one.keys), values=values, lengths=lengths.reshape(-1), weights=weights)
+            made = keyed(keys=list(one.keys), values=values, lengths=lengths.reshape(-1), weights=weights)
+        if repeat is not None and isinstance(made, (ExportableJagged, ExportableKeyedJagged)):
+            made.bags = replace(made.bags, repeated=True)
+        inputs[one.name] = made
     return inputs
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
+
+from recpile.pycompiler.request_axis import pad_bags, padded_bags
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,7 @@ class Bags:
     values: Tensor
     lengths: Tensor
     weights: Tensor | None
-
-    def offsets(self) -> Tensor:
-        """[F * B + 1]: where each bag begins in `values`, and the end."""
-        return F.pad(self.lengths.reshape(-1).to(torch.int64).cumsum(0), (1, 0))
+    repeated: bool = False  # of the request axis, repeated for every candidate
 
     def cut(self, whole: Tensor, row: int) -> Tensor:
         """The part of `whole` that is of key `row`: its size depends on the data, unless there is one key."""
@@ -84,13 +82,9 @@ class ExportableJagged(JaggedTensor):
                 "to_padded_dense() without a length makes the tensor as long as the longest bag of the batch: a "
                 "request's answer would depend on what it is coalesced with; give desired_length"
             )
-        batch = self.bags.lengths.shape[-1]
-        starts = self.bags.offsets()[self.row * batch : (self.row + 1) * batch]
-        at = torch.arange(length, device=whole.device)
-        inside = at < self.bags.lengths[self.row].unsqueeze(1)
-        # One row of padding behind the others is what every place past a bag's end reads.
-        padded = torch.cat([whole, whole.new_full((1, *whole.shape[1:]), padding)])
-        return padded[torch.where(inside, starts.unsqueeze(1) + at, whole.shape[0])]
+        # What is padded once a request must be seen to be padding; else its operators may as well join the others.
+        pad = pad_bags if self.bags.repeated else padded_bags
+        return pad(whole, self.bags.lengths, self.row, length, padding)
 
 
 class ExportableKeyedJagged(KeyedJaggedTensor):

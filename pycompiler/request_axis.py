@@ -1,8 +1,9 @@
-"""The request axis in a graph: how one row a request becomes one row a candidate."""
+"""The request axis in a graph: how one row a request becomes one row a candidate, and jagged rows become dense ones."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -24,3 +25,30 @@ def repeat_bags(values: Tensor, lengths: Tensor, index: Tensor) -> Tensor:
 @repeat_bags.register_fake
 def _(values, lengths, index):
     return values.new_empty(torch.library.get_ctx().new_dynamic_size())
+
+
+def padded_bags(values: Tensor, lengths: Tensor, row: int, length: int, padding: float) -> Tensor:
+    """[B, length, …]: the bags of `values` [nnz, …] that row `row` of lengths [F, B] has, each cut or padded."""
+    batch = lengths.shape[-1]
+    offsets = F.pad(lengths.reshape(-1).to(torch.int64).cumsum(0), (1, 0))
+    starts = offsets[row * batch : (row + 1) * batch]
+    at = torch.arange(length, device=values.device)
+    inside = at < lengths[row].unsqueeze(1)
+    # One row of padding behind the others is what every place past a bag's end reads.
+    rows = torch.cat([values, values.new_full((1, *values.shape[1:]), padding)])
+    return rows[torch.where(inside, starts.unsqueeze(1) + at, values.shape[0])]
+
+
+@torch.library.custom_op("recpile::pad_bags", mutates_args=())
+def pad_bags(values: Tensor, lengths: Tensor, row: int, length: int, padding: float) -> Tensor:
+    """padded_bags as one operator, so that passes see it whole; passes/write_out_padding.py puts the function back."""
+    return padded_bags(values, lengths, row, length, padding)
+
+
+@pad_bags.register_fake
+def _(values, lengths, row, length, padding):
+    return values.new_empty(lengths.shape[-1], length, *values.shape[1:])
+
+
+REPEAT_BAGS = torch.ops.recpile.repeat_bags.default
+PAD_BAGS = torch.ops.recpile.pad_bags.default

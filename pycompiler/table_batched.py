@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -98,7 +99,7 @@ class TableBatchedRows(nn.Module):
                 operators.NONE,
             )
             ids = bags.values if self.need_indices else None
-            looked_up = Bags(rows, bags.lengths, ids)
+            looked_up = replace(bags, values=rows, weights=ids)
             found |= {name: ExportableJagged.key_of(looked_up, row_of_key[key]) for _, key, name in call}
         return {name: found[name] for names in self.names for name in names}
 
