@@ -17,7 +17,7 @@ help:
 	@echo "make test    all tests, C++ and Python"
 	@echo "make check   format, lint and types"
 	@echo "make format  apply the formatters"
-	@echo "make bench   benchmarks of the engine; make bench-serving: of the server"
+	@echo "make bench   benchmarks of the engine; make bench-serving: of the server; make bench-fusions: of fusions"
 
 setup: $(VENV)/.built
 

@@ -17,6 +17,7 @@ from recpile.passes.base import Pass
 from recpile.passes.flatten_interactions import FlattenInteractions
 from recpile.passes.fold_batch_norm import FoldBatchNorm
 from recpile.passes.join_slices import JoinSlices
+from recpile.passes.matmuls_to_linears import MatmulsToLinears
 from recpile.passes.merge_linears import MergeLinears
 from recpile.passes.stack_branches import StackBranches
 
@@ -102,14 +103,8 @@ def low_rank_cross(fold: bool) -> nn.Module:
     )
 
 
-def full_cross(fold: bool) -> nn.Module:
-    def folded(self: Any, x: Tensor) -> Tensor:
-        now, cross = x, self.cross
-        for kernel, bias in zip(cross.kernels, cross.bias, strict=True):
-            now = x * F.linear(now, kernel, bias.squeeze(1)) + now
-        return self.over(now)
-
-    return Of(folded if fold else lambda self, x: self.over(self.cross(x)), cross=CrossNet(256, 3), over=mlp(256, 256))
+def full_cross() -> nn.Module:
+    return Of(lambda self, x: self.over(self.cross(x)), cross=CrossNet(256, 3), over=mlp(256, 256))
 
 
 def experts(count: int, hidden: int, out: int) -> nn.Module:
@@ -153,10 +148,10 @@ CASES = (
     Case("StackBranches: 3 experts 256-64-32", 256, lambda: experts(3, 64, 32), StackBranches()),
     Case("StackBranches: 4 heads 256-1", 256, lambda: heads(4), StackBranches()),
     Case("JoinSlices: 26 features x 32", 832, sliced, JoinSlices()),
+    Case("MatmulsToLinears: CrossNet 256 x 3", 256, full_cross, MatmulsToLinears()),
     Case("batch norm into the next layer", 256, lambda: norm_in_front(False), lambda: norm_in_front(True)),
     Case("layer norm's affine into the next layer", 256, lambda: layer_norm(False), lambda: layer_norm(True)),
     Case("low-rank cross: bias into the layer", 432, lambda: low_rank_cross(False), lambda: low_rank_cross(True)),
-    Case("full cross: matmul as a linear layer", 256, lambda: full_cross(False), lambda: full_cross(True)),
     Case(
         "activations at no cost (a bound)",
         256,

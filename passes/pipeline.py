@@ -13,6 +13,7 @@ from recpile.passes.fold_batch_norm import FoldBatchNorm
 from recpile.passes.fold_constants import FoldConstants
 from recpile.passes.hoist_request_side import HoistRequestSide
 from recpile.passes.join_slices import JoinSlices
+from recpile.passes.matmuls_to_linears import MatmulsToLinears
 from recpile.passes.merge_duplicates import MergeDuplicates
 from recpile.passes.merge_linears import MergeLinears
 from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
@@ -31,6 +32,8 @@ def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ())
         RemoveIdentities(),
         # Next: the passes below look for operators that follow each other, and these stand between.
         RemoveNoOps(),
+        # In front of UndoPermutes, which removes the axis of one that this leaves between layers.
+        MatmulsToLinears(dense_dtype),
         UndoPermutes(),
         # Before batching: a lookup that a model makes twice need not be made of twice the features.
         MergeDuplicates(),

@@ -111,8 +111,8 @@ def test_a_transposed_weight_that_nothing_else_reads_is_kept_transposed() -> Non
 
 @pytest.mark.parametrize(
     "function",
-    [lambda x: x * torch.arange(6), lambda x: x + torch.rand(6) * 2, lambda x: x + torch.zeros_like(x) * 2],
-    ids=["a bare factory", "random numbers", "the batch's size"],
+    [lambda x: x * torch.arange(6), lambda x: x + torch.zeros_like(x) * 2],
+    ids=["a bare factory", "the batch's size"],
 )
 def test_what_is_no_constant_worth_storing_stays(function) -> None:
     result = FoldConstants().run(captured(Computes(lambda self, x: function(x)), Dense("x", (6,))))
