@@ -25,6 +25,7 @@ class Engine:
         default_priority_level: int = 0,
         default_timeout_microseconds: int = 0,
         timeout_action: Literal["reject", "delay"] = "reject",
+        pad_batches: Literal["auto", "always", "never"] = "auto",
         verify_checksums: bool = True,
     ) -> None: ...
     def infer(

@@ -40,9 +40,11 @@ void Instance::Serve(RequestQueue& queue) {
   }
 }
 
-Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* const> requests) {
+Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* const> requests, bool made_up) {
   return Caught("coalescing", [&]() -> Result<std::vector<Tensor>> {
-    return executor_.Run(*frame_, Coalesce(manifest_, requests, buffers_));
+    Batch batch = Coalesce(manifest_, requests, buffers_, sizes_);
+    batch.made_up = made_up;
+    return executor_.Run(*frame_, batch);
   });
 }
 

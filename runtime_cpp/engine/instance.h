@@ -19,20 +19,21 @@ void Finish(QueuedRequest& request, InferResult answer, Counters& counters);
 // refers to must outlive it.
 class Instance {
  public:
-  Instance(const Manifest& manifest, const Executor& executor, Counters& counters)
-      : manifest_(manifest), executor_(executor), counters_(counters), frame_(executor.NewFrame()) {}
+  Instance(const Manifest& manifest, const Executor& executor, const BatchSizes& sizes, Counters& counters)
+      : manifest_(manifest), executor_(executor), sizes_(sizes), counters_(counters), frame_(executor.NewFrame()) {}
 
   // Answers what the queue hands out, until it is closed and empty.
   void Serve(RequestQueue& queue);
 
-  // One run over checked requests.
-  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests);
+  // One run over checked requests. With `made_up`, ids that a stage computes and no table has are no error.
+  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests, bool made_up = false);
 
  private:
   void Answer(std::vector<QueuedRequest>& batch);
 
   const Manifest& manifest_;
   const Executor& executor_;
+  const BatchSizes& sizes_;
   Counters& counters_;
   Executor::FramePtr frame_;
   BatchBuffers buffers_;

@@ -99,6 +99,7 @@ class Executor::Impl {
       ~Cleared() { state.values.clear(); }
     } cleared{state};
     state.values.resize(static_cast<size_t>(manifest.values));
+    state.made_up = batch.made_up;
     std::vector<at::Tensor> borrowed;
     for (size_t i = 0; i < batch.inputs.size(); ++i) {
       const bool own = i == manifest.inputs.size();

@@ -163,6 +163,13 @@ TimeoutAction ToTimeoutAction(const std::string& name) {
   throw py::value_error("timeout_action: got '" + name + "'; use 'reject' or 'delay'");
 }
 
+PadBatches ToPadBatches(const std::string& name) {
+  if (name == "auto") return PadBatches::kAuto;
+  if (name == "always") return PadBatches::kAlways;
+  if (name == "never") return PadBatches::kNever;
+  throw py::value_error("pad_batches: got '" + name + "'; use 'auto', 'always' or 'never'");
+}
+
 // Every option by its name in EngineOptions; what is not given stays as it is there.
 EngineOptions ToOptions(const py::kwargs& given) {
   EngineOptions options;
@@ -175,6 +182,10 @@ EngineOptions ToOptions(const py::kwargs& given) {
     };
     if (name == "timeout_action") {
       options.timeout_action = ToTimeoutAction(py::cast<std::string>(value));
+      continue;
+    }
+    if (name == "pad_batches") {
+      options.pad_batches = ToPadBatches(py::cast<std::string>(value));
       continue;
     }
     const bool known = is("instances", options.instances) || is("max_batch_size", options.max_batch_size) ||

@@ -23,6 +23,13 @@ enum class TimeoutAction {
   kDelay,   // it goes behind the others of its priority, and is answered some time
 };
 
+// Whether batches run at a few fixed sizes only, padded with rows whose answers nobody gets.
+enum class PadBatches {
+  kAuto,   // for models with bf16 layers, whose kernels are built anew for each batch size
+  kAlways,
+  kNever,
+};
+
 struct EngineOptions {
   // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
   int instances = 0;
@@ -33,6 +40,8 @@ struct EngineOptions {
   int64_t max_queue_delay_microseconds = 0;
   // Batches of just so many candidates run at once; others wait for company, as long as the delay says.
   std::vector<int64_t> preferred_batch_sizes;
+  // Each of the sizes runs once when the engine loads.
+  PadBatches pad_batches = PadBatches::kAuto;
   // Requests of a higher priority run first. 1: all are equal, and what they ask for is ignored.
   int priority_levels = 1;
   // Of requests that ask for none, or for one that there is not. 0: the middle one.
