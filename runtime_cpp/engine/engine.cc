@@ -38,6 +38,7 @@ class Engine::Impl {
         options(chosen),
         info(Describe(artifact->manifest())),
         sizes(SizesOf(artifact->manifest(), chosen)),
+        counters(info.stages.size()),
         queue({chosen.max_batch_size, std::chrono::microseconds(chosen.max_queue_delay_microseconds),
                chosen.preferred_batch_sizes},
               {static_cast<size_t>(chosen.max_queue_size), static_cast<size_t>(chosen.priority_levels),
@@ -54,7 +55,7 @@ class Engine::Impl {
                         const std::vector<int64_t> unpadded = {1, 2};
                         for (const int64_t rows : sizes.all().empty() ? unpadded : sizes.all()) {
                           const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
-                          RECPILE_RETURN_IF_ERROR(instance.Execute(batch, /*made_up=*/true).status());
+                          RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
                         }
                         return {};
                       })
@@ -146,17 +147,8 @@ const ModelInfo& Engine::model() const { return impl_->info; }
 const EngineOptions& Engine::options() const { return impl_->options; }
 
 EngineStats Engine::stats() const {
-  const Counters& all = impl_->counters;
-  EngineStats stats;
-  stats.requests_ok = all.requests_ok;
-  stats.requests_failed = all.requests_failed;
-  stats.requests_rejected = all.requests_rejected;
-  stats.requests_expired = all.requests_expired;
-  stats.samples = all.samples;
-  stats.batches = all.batches;
+  EngineStats stats = ReadStats(impl_->counters, impl_->info.stages);
   stats.queued = impl_->queue.size();
-  stats.queue_ns = all.queue_ns;
-  stats.compute_ns = all.compute_ns;
   return stats;
 }
 
@@ -169,6 +161,7 @@ Status Engine::Submit(InferRequest request, InferCallback done) {
   };
   Status status = submit();
   if (!status.ok()) ++impl_->counters.requests_rejected;
+  if (status.code() == StatusCode::kUnavailable) ++impl_->counters.requests_shed;
   return status;
 }
 

@@ -25,11 +25,12 @@ class Instance {
   // Answers what the queue hands out, until it is closed and empty.
   void Serve(RequestQueue& queue);
 
-  // One run over checked requests. With `made_up`, ids that a stage computes and no table has are no error.
-  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests, bool made_up = false);
+  // One run over made-up requests: ids that a stage computes and no table has are no error, and nothing is counted.
+  Status WarmUp(std::span<const CheckedRequest* const> requests);
 
  private:
   void Answer(std::vector<QueuedRequest>& batch);
+  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests);
 
   const Manifest& manifest_;
   const Executor& executor_;
