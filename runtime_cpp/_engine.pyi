@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Engine:
         default_priority_level: int = 0,
         default_timeout_microseconds: int = 0,
         timeout_action: Literal["reject", "delay"] = "reject",
+        pad_batches: Literal["auto", "always", "never"] = "auto",
         verify_checksums: bool = True,
     ) -> None: ...
     def infer(
@@ -38,8 +39,9 @@ class Engine:
     ) -> Future[dict[str, np.ndarray]]:
         """Queues one request."""
 
-    def stats(self) -> dict[str, int]:
-        """Counters since load."""
+    def stats(self) -> dict[str, Any]:
+        """Counters since load, as EngineStats has them. A histogram is {"counts", "sum"}: counts[i] of its values were
+        at most 2**i and above 2**(i-1)."""
 
     def stop(self) -> None:
         """Refuses new requests, answers every accepted one."""

@@ -149,6 +149,7 @@ StageSpec ReadStage(const Json& json, ValueNames& values, const std::vector<Tabl
   for (const Json& output : json.at("outputs")) {
     stage.outputs.push_back(values.Add(output.at("name").get<std::string>()));
   }
+  stage.bf16 = json.value("precision", "") == "bf16";
   if (stage.kind == StageKind::kEmbedding) ReadLookup(json, values, tables, stage);
   return stage;
 }

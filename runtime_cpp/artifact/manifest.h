@@ -75,6 +75,7 @@ struct StageSpec {
   StageKind kind = StageKind::kCompiled;
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
+  bool bf16 = false;  // some layer of a compiled stage runs in bf16
   // Embedding stages only. Features go table by table, in the order of Manifest::tables.
   Pooling pooling = Pooling::kSum;
   std::vector<LookupSource> sources;

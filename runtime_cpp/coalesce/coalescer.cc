@@ -21,8 +21,10 @@ std::optional<Tensor> InPlace(const SegmentedInput& input) {
   return tensor;
 }
 
-// Input `i` of all requests, key by key, in `buffers`.
-Tensor Join(std::span<const CheckedRequest* const> requests, size_t i, size_t axis, BatchBuffers& buffers) {
+// Input `i` of all requests, key by key, and `extra` rows more, in `buffers`.
+Tensor Join(const InputTensor& input, std::span<const CheckedRequest* const> requests, size_t i, size_t extra,
+            BatchBuffers& buffers) {
+  const size_t keys = requests[0]->inputs[i].segments.size(), axis = GrowingAxis(input);
   Tensor joined = requests[0]->inputs[i].tensor;
   joined.shape[axis] = 0;
   size_t bytes = 0;
@@ -30,15 +32,27 @@ Tensor Join(std::span<const CheckedRequest* const> requests, size_t i, size_t ax
     joined.shape[axis] += request->inputs[i].tensor.shape[axis];
     for (const Segment& segment : request->inputs[i].segments) bytes += segment.size();
   }
+  // Ids get no padding: the bags of rows that are none are empty.
+  if (input.role == InputRole::kValues || input.role == InputRole::kWeights) extra = 0;
+  const size_t row_bytes = extra == 0 ? 0 : bytes / keys / static_cast<size_t>(joined.shape[axis]);
+  joined.shape[axis] += static_cast<int64_t>(extra);
+  bytes += extra * keys * row_bytes;
+
   std::byte* const start = buffers.Get(i, bytes);
   std::byte* to = start;
-  const size_t keys = requests[0]->inputs[i].segments.size();
   for (size_t key = 0; key < keys; ++key) {
     for (const CheckedRequest* request : requests) {
-      const SegmentedInput& input = request->inputs[i];
-      const Segment& segment = input.segments[key];
-      if (segment.size() > 0) std::memcpy(to, input.tensor.data.data() + segment.begin, segment.size());
+      const SegmentedInput& one = request->inputs[i];
+      const Segment& segment = one.segments[key];
+      if (segment.size() > 0) std::memcpy(to, one.tensor.data.data() + segment.begin, segment.size());
       to += segment.size();
+    }
+    for (size_t row = 0; row < extra; ++row, to += row_bytes) {
+      if (input.role == InputRole::kLengths) {
+        std::memset(to, 0, row_bytes);
+      } else {
+        std::memcpy(to, to - row_bytes, row_bytes);
+      }
     }
   }
   joined.data = {start, bytes};
@@ -47,11 +61,13 @@ Tensor Join(std::span<const CheckedRequest* const> requests, size_t i, size_t ax
 }
 
 Tensor CandidateToRequest(std::span<const CheckedRequest* const> requests, const Batch& batch, BatchBuffers& buffers) {
-  const size_t bytes = static_cast<size_t>(batch.candidates) * sizeof(int64_t);
-  auto* const start = reinterpret_cast<int64_t*>(buffers.Get(batch.inputs.size(), bytes));
-  int64_t* to = start;
+  const std::span all(reinterpret_cast<int64_t*>(
+                          buffers.Get(batch.inputs.size(), static_cast<size_t>(batch.candidates) * sizeof(int64_t))),
+                      static_cast<size_t>(batch.candidates));
+  auto to = all.begin();
   for (size_t r = 0; r < requests.size(); ++r) to = std::fill_n(to, requests[r]->rows, static_cast<int64_t>(r));
-  return {std::string(kCandidateToRequest), DType::kInt64, {batch.candidates}, std::as_bytes(std::span(start, to)), {}};
+  std::fill(to, all.end(), static_cast<int64_t>(requests.size()) - 1);
+  return {std::string(kCandidateToRequest), DType::kInt64, {batch.candidates}, std::as_bytes(all), {}};
 }
 
 }  // namespace
@@ -66,16 +82,25 @@ std::byte* BatchBuffers::Get(size_t slot, size_t bytes) {
   return static_cast<std::byte*>(std::align(kAlignment, bytes, at, room));
 }
 
-Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> requests, BatchBuffers& buffers) {
+Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> requests, BatchBuffers& buffers,
+               const BatchSizes& sizes) {
+  const auto own_requests = static_cast<int64_t>(requests.size());
+  int64_t own_candidates = 0;
+  for (const CheckedRequest* request : requests) own_candidates += request->rows;
+
   Batch batch;
+  batch.requests = sizes.AtLeast(own_requests);
+  batch.candidates = sizes.AtLeast(own_candidates);
   batch.inputs.reserve(manifest.inputs.size() + 1);
   for (size_t i = 0; i < manifest.inputs.size(); ++i) {
+    const InputTensor& input = manifest.inputs[i];
+    const int64_t extra =
+        input.axis == Axis::kRequest ? batch.requests - own_requests : batch.candidates - own_candidates;
+    const bool ids = input.role == InputRole::kValues || input.role == InputRole::kWeights;
     std::optional<Tensor> tensor;
-    if (requests.size() == 1) tensor = InPlace(requests[0]->inputs[i]);
-    batch.inputs.push_back(tensor ? *std::move(tensor) : Join(requests, i, GrowingAxis(manifest.inputs[i]), buffers));
+    if (requests.size() == 1 && (extra == 0 || ids)) tensor = InPlace(requests[0]->inputs[i]);
+    batch.inputs.push_back(tensor ? *std::move(tensor) : Join(input, requests, i, static_cast<size_t>(extra), buffers));
   }
-  batch.requests = static_cast<int64_t>(requests.size());
-  for (const CheckedRequest* request : requests) batch.candidates += request->rows;
   if (manifest.candidate_to_request >= 0) batch.inputs.push_back(CandidateToRequest(requests, batch, buffers));
   return batch;
 }

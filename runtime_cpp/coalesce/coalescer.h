@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "coalesce/batch_sizes.h"
 #include "coalesce/segments.h"
 
 namespace recpile {
@@ -23,15 +24,21 @@ class BatchBuffers {
 struct Batch {
   // In the manifest's order; behind them, if a stage reads it, candidate_to_request.
   std::vector<Tensor> inputs;
-  int64_t requests = 0;    // rows of the request axis
-  int64_t candidates = 0;  // rows of the candidate axis
+  int64_t requests = 0;    // rows of the request axis, padding included
+  int64_t candidates = 0;  // rows of the candidate axis, likewise
+  // Its ids mean nothing: one that no table has is not an error.
+  bool made_up = false;
 };
 
 // Joins the inputs along their batch axes: candidates to candidates, requests to requests. Segments of one key lie
 // together, request after request: for a keyed jagged input [F, B] that is the only order in which lengths and values
 // stay feature-major. One whole request is passed through without a copy. The result points into `requests` or
 // `buffers` and is valid as long as both stay untouched.
-Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> requests, BatchBuffers& buffers);
+//
+// If there are `sizes`, each axis is padded to the next of them: behind the last row with copies of it, whose bags are
+// empty. No row's answer depends on others, and no answer is taken from these.
+Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> requests, BatchBuffers& buffers,
+               const BatchSizes& sizes = {});
 
 // Where one request lies in its batch.
 struct Rows {

@@ -17,14 +17,14 @@ ModelInfo Describe(const Manifest& manifest) {
   return info;
 }
 
-Result<CheckedRequest> WarmUpRequest(const Manifest& manifest, int64_t rows) {
+Result<CheckedRequest> WarmUpRequest(const Manifest& manifest) {
   InferRequest request;
   for (const InputTensor& input : manifest.inputs) {
     Tensor tensor{input.spec.name, input.spec.dtype, input.spec.shape, {}, nullptr};
     const bool ids = input.role == InputRole::kValues || input.role == InputRole::kWeights;
     size_t bytes = DTypeBytes(input.spec.dtype);
     for (int64_t& size : tensor.shape) {
-      if (size == -1) size = ids ? 0 : rows;
+      if (size == -1) size = ids ? 0 : 1;
       bytes *= static_cast<size_t>(size);
     }
     auto zeros = std::make_shared<std::vector<std::byte>>(bytes);

@@ -9,7 +9,7 @@ namespace recpile {
 
 ModelInfo Describe(const Manifest& manifest);
 
-// A request of `rows` candidates, all zero and with empty bags. Of what the request axis holds there is one row.
-Result<CheckedRequest> WarmUpRequest(const Manifest& manifest, int64_t rows);
+// A request of one candidate, all zero and with empty bags.
+Result<CheckedRequest> WarmUpRequest(const Manifest& manifest);
 
 }  // namespace recpile

@@ -1,5 +1,6 @@
 #include "recpile/engine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <mutex>
@@ -17,6 +18,18 @@
 
 namespace recpile {
 
+namespace {
+
+// The sizes at which batches run; none: as they come.
+BatchSizes SizesOf(const Manifest& manifest, const EngineOptions& options) {
+  const bool bf16 =
+      std::any_of(manifest.stages.begin(), manifest.stages.end(), [](const StageSpec& stage) { return stage.bf16; });
+  const bool pad = options.pad_batches == PadBatches::kAlways || (options.pad_batches == PadBatches::kAuto && bf16);
+  return pad ? BatchSizes::UpTo(options.max_batch_size) : BatchSizes();
+}
+
+}  // namespace
+
 class Engine::Impl {
  public:
   Impl(std::shared_ptr<const Artifact> opened, std::unique_ptr<Executor> loaded, const EngineOptions& chosen)
@@ -24,6 +37,8 @@ class Engine::Impl {
         executor(std::move(loaded)),
         options(chosen),
         info(Describe(artifact->manifest())),
+        sizes(SizesOf(artifact->manifest(), chosen)),
+        counters(info.stages.size()),
         queue({chosen.max_batch_size, std::chrono::microseconds(chosen.max_queue_delay_microseconds),
                chosen.preferred_batch_sizes},
               {static_cast<size_t>(chosen.max_queue_size), static_cast<size_t>(chosen.priority_levels),
@@ -35,12 +50,12 @@ class Engine::Impl {
     return std::async(std::launch::async,
                       [this]() -> Status {
                         Executor::InitThread();
-                        Instance instance(artifact->manifest(), *executor, counters);
-                        for (const int64_t rows : {int64_t{1}, int64_t{2}}) {
-                          RECPILE_ASSIGN_OR_RETURN(const CheckedRequest request,
-                                                   WarmUpRequest(artifact->manifest(), rows));
-                          const CheckedRequest* const one[] = {&request};
-                          RECPILE_RETURN_IF_ERROR(instance.Execute(one).status());
+                        Instance instance(artifact->manifest(), *executor, sizes, counters);
+                        RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
+                        const std::vector<int64_t> unpadded = {1, 2};
+                        for (const int64_t rows : sizes.all().empty() ? unpadded : sizes.all()) {
+                          const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
+                          RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
                         }
                         return {};
                       })
@@ -52,7 +67,7 @@ class Engine::Impl {
       for (int i = 0; i < options.instances; ++i) {
         threads.emplace_back([this] {
           Executor::InitThread();
-          Instance(artifact->manifest(), *executor, counters).Serve(queue);
+          Instance(artifact->manifest(), *executor, sizes, counters).Serve(queue);
         });
       }
       threads.emplace_back([this] { queue.WatchDeadlines(); });
@@ -100,6 +115,7 @@ class Engine::Impl {
   const std::unique_ptr<Executor> executor;
   const EngineOptions options;
   const ModelInfo info;
+  const BatchSizes sizes;
   Counters counters;
   RequestQueue queue;
   std::mutex stopping;
@@ -131,17 +147,8 @@ const ModelInfo& Engine::model() const { return impl_->info; }
 const EngineOptions& Engine::options() const { return impl_->options; }
 
 EngineStats Engine::stats() const {
-  const Counters& all = impl_->counters;
-  EngineStats stats;
-  stats.requests_ok = all.requests_ok;
-  stats.requests_failed = all.requests_failed;
-  stats.requests_rejected = all.requests_rejected;
-  stats.requests_expired = all.requests_expired;
-  stats.samples = all.samples;
-  stats.batches = all.batches;
+  EngineStats stats = ReadStats(impl_->counters, impl_->info.stages);
   stats.queued = impl_->queue.size();
-  stats.queue_ns = all.queue_ns;
-  stats.compute_ns = all.compute_ns;
   return stats;
 }
 
@@ -154,6 +161,7 @@ Status Engine::Submit(InferRequest request, InferCallback done) {
   };
   Status status = submit();
   if (!status.ok()) ++impl_->counters.requests_rejected;
+  if (status.code() == StatusCode::kUnavailable) ++impl_->counters.requests_shed;
   return status;
 }
 

@@ -33,6 +33,7 @@ void Instance::Serve(RequestQueue& queue) {
     int64_t rows = 0;
     for (const QueuedRequest& request : batch) {
       counters_.queue_ns += Nanoseconds(start - request.since);
+      counters_.queue.Add(start - request.since);
       rows += request.rows;
     }
     Answer(batch);
@@ -40,19 +41,39 @@ void Instance::Serve(RequestQueue& queue) {
   }
 }
 
+Status Instance::WarmUp(std::span<const CheckedRequest* const> requests) {
+  return Caught("warming up", [&]() -> Status {
+    Batch batch = Coalesce(manifest_, requests, buffers_, sizes_);
+    batch.made_up = true;
+    return executor_.Run(*frame_, batch).status();
+  });
+}
+
 Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* const> requests) {
   return Caught("coalescing", [&]() -> Result<std::vector<Tensor>> {
-    return executor_.Run(*frame_, Coalesce(manifest_, requests, buffers_));
+    int64_t rows = 0;
+    for (const CheckedRequest* request : requests) rows += request->rows;
+    const Clock::time_point start = Clock::now();
+    const Batch batch = Coalesce(manifest_, requests, buffers_, sizes_);
+    const Clock::time_point joined = Clock::now();
+    Result<std::vector<Tensor>> outputs = executor_.Run(*frame_, batch);
+    const Clock::time_point end = Clock::now();
+    ++counters_.batches;
+    counters_.batch_size.Add(rows);
+    counters_.padded_rows += static_cast<uint64_t>(batch.candidates - rows);
+    counters_.coalesce.Add(joined - start);
+    counters_.infer.Add(end - joined);
+    counters_.compute_ns += Nanoseconds(end - start);
+    const auto stages = Executor::StageTimes(*frame_);
+    for (size_t i = 0; i < stages.size(); ++i) counters_.stages[i].Add(stages[i]);
+    return outputs;
   });
 }
 
 void Instance::Answer(std::vector<QueuedRequest>& batch) {
   std::vector<const CheckedRequest*> requests;
   for (const QueuedRequest& request : batch) requests.push_back(&request.checked);
-  const Clock::time_point start = Clock::now();
   const Result<std::vector<Tensor>> outputs = Execute(requests);
-  counters_.compute_ns += Nanoseconds(Clock::now() - start);
-  ++counters_.batches;
   if (!outputs.ok() && batch.size() > 1) {
     // One request may be to blame: alone, each gets the answer that it would have got without company.
     for (QueuedRequest& request : batch) {
@@ -63,14 +84,21 @@ void Instance::Answer(std::vector<QueuedRequest>& batch) {
     return;
   }
   Rows rows;
+  Clock::duration split{};
   for (QueuedRequest& request : batch) {
     rows.count = request.rows;
-    if (outputs.ok()) counters_.samples += static_cast<uint64_t>(rows.count);
-    Finish(request, outputs.ok() ? InferResult(Split(manifest_, outputs.value(), rows)) : InferResult(outputs.status()),
-           counters_);
+    InferResult answer = outputs.status();
+    if (outputs.ok()) {
+      const Clock::time_point start = Clock::now();
+      answer = Split(manifest_, outputs.value(), rows);
+      split += Clock::now() - start;
+      counters_.samples += static_cast<uint64_t>(rows.count);
+    }
+    Finish(request, std::move(answer), counters_);
     rows.first += rows.count;
     ++rows.request;
   }
+  if (outputs.ok()) counters_.split.Add(split);
 }
 
 }  // namespace recpile

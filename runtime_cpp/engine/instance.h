@@ -19,20 +19,22 @@ void Finish(QueuedRequest& request, InferResult answer, Counters& counters);
 // refers to must outlive it.
 class Instance {
  public:
-  Instance(const Manifest& manifest, const Executor& executor, Counters& counters)
-      : manifest_(manifest), executor_(executor), counters_(counters), frame_(executor.NewFrame()) {}
+  Instance(const Manifest& manifest, const Executor& executor, const BatchSizes& sizes, Counters& counters)
+      : manifest_(manifest), executor_(executor), sizes_(sizes), counters_(counters), frame_(executor.NewFrame()) {}
 
   // Answers what the queue hands out, until it is closed and empty.
   void Serve(RequestQueue& queue);
 
-  // One run over checked requests.
-  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests);
+  // One run over made-up requests: ids that a stage computes and no table has are no error, and nothing is counted.
+  Status WarmUp(std::span<const CheckedRequest* const> requests);
 
  private:
   void Answer(std::vector<QueuedRequest>& batch);
+  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests);
 
   const Manifest& manifest_;
   const Executor& executor_;
+  const BatchSizes& sizes_;
   Counters& counters_;
   Executor::FramePtr frame_;
   BatchBuffers buffers_;

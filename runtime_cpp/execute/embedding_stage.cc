@@ -60,15 +60,20 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
   dim_offsets_ = Copied(dim_offsets);
 }
 
-void EmbeddingStage::CheckIds(const Bags& bags) const {
+void EmbeddingStage::CheckIds(const Bags& bags, RunState& state) const {
   const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
-  const auto* ids = bags.ids.const_data_ptr<int64_t>();
+  std::vector<int64_t>& ids = state.ids;  // gathered: only what inputs bring is looked up in place
   for (size_t f = 0; f < spec_.features.size(); ++f) {
     const Table& table = artifact_.manifest().tables[static_cast<size_t>(spec_.features[f].table)];
     const auto first = static_cast<int64_t>(f) * bags.bags;
     for (int64_t i = offsets[first]; i < offsets[first + bags.bags]; ++i) {
-      if (ids[i] >= 0 && ids[i] < table.rows) continue;
-      throw std::out_of_range("id " + std::to_string(ids[i]) + " is outside table '" + table.name +
+      int64_t& id = ids[static_cast<size_t>(i)];
+      if (id >= 0 && id < table.rows) continue;
+      if (state.made_up) {
+        id = 0;
+        continue;
+      }
+      throw std::out_of_range("id " + std::to_string(id) + " is outside table '" + table.name +
                               "', which has ids 0 to " + std::to_string(table.rows - 1));
     }
   }
@@ -121,7 +126,7 @@ at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, c
 void EmbeddingStage::Run(RunState& state) const {
   const Bags bags = straight_ ? GatherStraight(spec_, state) : Gather(spec_, state);
   // FBGEMM's own check infers a table's rows from where the next one begins, which alignment makes too many.
-  if (unchecked_) CheckIds(bags);
+  if (unchecked_) CheckIds(bags, state);
   at::Tensor rows = LookUp(bags);
   if (spec_.pooling == Pooling::kNone && !straight_) rows = Unordered(rows, bags, state);
   state.values[static_cast<size_t>(spec_.outputs[0])] = std::move(rows);

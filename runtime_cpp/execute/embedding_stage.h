@@ -19,7 +19,7 @@ class EmbeddingStage final : public Stage {
   void Run(RunState& state) const override;
 
  private:
-  void CheckIds(const Bags& bags) const;
+  void CheckIds(const Bags& bags, RunState& state) const;
   at::Tensor LookUp(const Bags& bags) const;
   // [ids in the features' order, dim] -> [ids in the source's order, dim], zero where no feature looks.
   at::Tensor Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state) const;

@@ -67,6 +67,7 @@ Status Guarded(const std::string& what, F&& work) {
 class Executor::Frame {
  public:
   RunState state;
+  std::vector<Clock::duration> stage_times;
 };
 
 void Executor::FrameDeleter::operator()(Frame* frame) const { delete frame; }
@@ -90,7 +91,9 @@ class Executor::Impl {
     return {};
   }
 
-  Result<std::vector<Tensor>> Run(RunState& state, const Batch& batch) const {
+  Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const {
+    RunState& state = frame.state;
+    frame.stage_times.clear();
     const c10::InferenceMode no_gradients;
     const Manifest& manifest = artifact->manifest();
     // Drops the values however this ends: inputs are borrowed, and nothing of a batch may outlive it here.
@@ -99,6 +102,7 @@ class Executor::Impl {
       ~Cleared() { state.values.clear(); }
     } cleared{state};
     state.values.resize(static_cast<size_t>(manifest.values));
+    state.made_up = batch.made_up;
     std::vector<at::Tensor> borrowed;
     for (size_t i = 0; i < batch.inputs.size(); ++i) {
       const bool own = i == manifest.inputs.size();
@@ -107,7 +111,9 @@ class Executor::Impl {
     }
 
     for (size_t i = 0; i < stages.size(); ++i) {
+      const Clock::time_point start = Clock::now();
       RECPILE_RETURN_IF_ERROR(Guarded("stage '" + manifest.stages[i].name + "'", [&] { stages[i]->Run(state); }));
+      frame.stage_times.push_back(Clock::now() - start);
     }
 
     std::vector<Tensor> outputs;
@@ -158,11 +164,13 @@ Result<std::unique_ptr<Executor>> Executor::Load(std::shared_ptr<const Artifact>
 
 Executor::FramePtr Executor::NewFrame() const { return FramePtr(new Frame); }
 
+std::span<const Clock::duration> Executor::StageTimes(const Frame& frame) { return frame.stage_times; }
+
 void Executor::InitThread() { at::set_num_threads(1); }
 
 Result<std::vector<Tensor>> Executor::Run(Frame& frame, const Batch& batch) const {
   Result<std::vector<Tensor>> outputs = Status::Internal("not run");
-  const Status guarded = Guarded("running the model", [&] { outputs = impl_->Run(frame.state, batch); });
+  const Status guarded = Guarded("running the model", [&] { outputs = impl_->Run(frame, batch); });
   if (!guarded.ok()) return guarded;
   return outputs;
 }

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "artifact/artifact.h"
 #include "coalesce/coalescer.h"
+#include "coalesce/run_cost.h"
 #include "recpile/status.h"
 #include "recpile/tensor.h"
 
@@ -40,6 +42,9 @@ class Executor {
   // `batch` holds checked requests and must stay alive during the call. The outputs own their memory. Internal, naming
   // the stage, if one fails.
   Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const;
+
+  // How long each stage of the frame's last run took, in their order; of a run that failed, those that did not.
+  static std::span<const Clock::duration> StageTimes(const Frame& frame);
 
  private:
   class Impl;

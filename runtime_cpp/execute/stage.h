@@ -11,6 +11,8 @@ namespace recpile {
 // What one run changes: the values so far, and room that stages keep from run to run.
 struct RunState {
   std::vector<at::Tensor> values;  // by ValueId
+  // An id that no table has is looked up as another: the answer is for nobody.
+  bool made_up = false;
   // Of gather_bags.h.
   std::vector<int64_t> offsets;
   std::vector<int64_t> ids;

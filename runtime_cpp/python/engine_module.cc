@@ -163,6 +163,13 @@ TimeoutAction ToTimeoutAction(const std::string& name) {
   throw py::value_error("timeout_action: got '" + name + "'; use 'reject' or 'delay'");
 }
 
+PadBatches ToPadBatches(const std::string& name) {
+  if (name == "auto") return PadBatches::kAuto;
+  if (name == "always") return PadBatches::kAlways;
+  if (name == "never") return PadBatches::kNever;
+  throw py::value_error("pad_batches: got '" + name + "'; use 'auto', 'always' or 'never'");
+}
+
 // Every option by its name in EngineOptions; what is not given stays as it is there.
 EngineOptions ToOptions(const py::kwargs& given) {
   EngineOptions options;
@@ -175,6 +182,10 @@ EngineOptions ToOptions(const py::kwargs& given) {
     };
     if (name == "timeout_action") {
       options.timeout_action = ToTimeoutAction(py::cast<std::string>(value));
+      continue;
+    }
+    if (name == "pad_batches") {
+      options.pad_batches = ToPadBatches(py::cast<std::string>(value));
       continue;
     }
     const bool known = is("instances", options.instances) || is("max_batch_size", options.max_batch_size) ||
@@ -205,18 +216,35 @@ void Stop(Engine& engine) {
   engine.Stop();
 }
 
+py::dict ToDict(const Histogram& histogram) {
+  py::dict answer;
+  answer["counts"] = histogram.counts;
+  answer["sum"] = histogram.sum;
+  return answer;
+}
+
 py::dict Stats(const Engine& engine) {
   const EngineStats stats = engine.stats();
   py::dict answer;
   answer["requests_ok"] = stats.requests_ok;
   answer["requests_failed"] = stats.requests_failed;
   answer["requests_rejected"] = stats.requests_rejected;
+  answer["requests_shed"] = stats.requests_shed;
   answer["requests_expired"] = stats.requests_expired;
   answer["samples"] = stats.samples;
   answer["batches"] = stats.batches;
   answer["queued"] = stats.queued;
   answer["queue_ns"] = stats.queue_ns;
   answer["compute_ns"] = stats.compute_ns;
+  answer["padded_rows"] = stats.padded_rows;
+  answer["queue_us"] = ToDict(stats.queue_us);
+  answer["coalesce_us"] = ToDict(stats.coalesce_us);
+  answer["infer_us"] = ToDict(stats.infer_us);
+  answer["split_us"] = ToDict(stats.split_us);
+  answer["batch_size"] = ToDict(stats.batch_size);
+  py::dict stages;
+  for (const StageStats& stage : stats.stages) stages[py::str(stage.name)] = ToDict(stage.duration_us);
+  answer["stages"] = stages;
   return answer;
 }
 

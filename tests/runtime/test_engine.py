@@ -175,6 +175,39 @@ def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(shifted)
     engine.stop()
 
 
+def test_stats_say_where_the_time_went(tiny):
+    engine = Engine(tiny, instances=1, pad_batches="always")
+    flat = random_inputs(DebugRuntime(tiny).manifest, 5)
+    for _ in range(3):
+        engine.infer(as_numpy(flat))
+    stats = engine.stats()
+    engine.stop()
+    assert stats["padded_rows"] == 3 * 3  # 5 rows run as 8
+    assert stats["batch_size"]["counts"][:4] == [0, 0, 0, 3]  # above 4, at most 8
+    assert stats["batch_size"]["sum"] == 15
+    stages = {name: sum(stage["counts"]) for name, stage in stats["stages"].items()}
+    assert set(stages.values()) == {3}
+    spent = sum(stage["sum"] for stage in stats["stages"].values())
+    assert 0 < spent <= stats["infer_us"]["sum"]
+    for part in ("queue_us", "coalesce_us", "split_us"):
+        assert sum(stats[part]["counts"]) == 3
+
+
+@pytest.mark.parametrize("model", ["tiny_dlrm", "two_sources"])
+def test_padding_changes_no_answer(export, model):
+    path = export(model).path
+    runtime = DebugRuntime(path)
+    engine = Engine(str(path), instances=1, max_batch_size=20, pad_batches="always")
+    requests = [random_inputs(runtime.manifest, 1 + seed % 50, seed) for seed in range(60)]
+    futures = [engine.submit(as_numpy(flat)) for flat in requests]
+    for flat, future in zip(requests, futures, strict=True):
+        for name, wanted in runtime.run(flat).items():
+            assert future.result()[name].shape == wanted.shape
+            np.testing.assert_allclose(future.result()[name], wanted.numpy(), atol=2e-6, rtol=0)
+    assert engine.stats()["samples"] == sum(1 + seed % 50 for seed in range(60))  # what is padded is not counted
+    engine.stop()
+
+
 def test_a_piece_that_fails_fails_the_whole_request_once(shifted):
     path, rows = shifted
     engine = Engine(str(path), instances=2, max_batch_size=1)

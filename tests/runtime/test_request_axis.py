@@ -21,9 +21,11 @@ torch.manual_seed(0)
 USERS, ITEMS = torch.randn(50, 4), torch.randn(31, 4)
 
 
-class Hash(nn.Module):
+class Shift(nn.Module):
+    """Items count from 1, and rows from 0."""
+
     def forward(self, ids: Tensor) -> Tensor:
-        return ids * 2654435761 % 31
+        return ids - 1
 
 
 class Score(nn.Module):
@@ -38,7 +40,7 @@ class Score(nn.Module):
 def ranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, requests = Dim("rows", min=2), Dim("requests", min=2)
     code = [
-        handmade.code("hash", Hash(), (torch.ones(4, dtype=torch.int64),), ({0: rows},)),
+        handmade.code("shift", Shift(), (torch.ones(4, dtype=torch.int64),), ({0: rows},)),
         handmade.code(
             "score",
             Score(),
@@ -48,9 +50,9 @@ def ranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     jagged = [{"values": "user.values", "lengths": "user.lengths"}]
     stages = [
-        handmade.compiled("hash", ["item"], ["ids"]),
+        handmade.compiled("shift", ["item"], ["ids"]),
         lookup("users", "sum", jagged, [(0, 1, "users")]),
-        lookup("items", "sum", [{"values": "hash/ids", "columns": 1}], [(0, 0, 1, "items")]),
+        lookup("items", "sum", [{"values": "shift/ids", "columns": 1}], [(0, 0, 1, "items")]),
         handmade.compiled(
             "score", ["context", "users/out", "candidate_to_request", "items/out"], ["scores", "vectors"]
         ),
@@ -77,13 +79,13 @@ def request(seed: int) -> dict[str, Tensor]:
         # One city, which no table reads, and what was seen.
         "user.values": torch.cat([torch.tensor([10**6]), torch.randint(0, 50, (seen,), generator=make)]),
         "user.lengths": torch.tensor([[1], [seen]]),
-        "item": torch.randint(0, 10**6, (candidates,), generator=make),
+        "item": torch.randint(1, 32, (candidates,), generator=make),
     }
 
 
 def answer(flat: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
     user = USERS[flat["user.values"][1:]].sum(dim=0, keepdim=True)
-    item = ITEMS[flat["item"] * 2654435761 % 31]
+    item = ITEMS[flat["item"] - 1]
     score, vector = Score()(flat["context"], user, torch.zeros_like(flat["item"]), item)
     return score.numpy(), vector.numpy()
 
@@ -92,8 +94,9 @@ def as_numpy(flat: dict[str, Tensor]) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in flat.items()}
 
 
-def test_requests_coalesce_along_both_axes_and_each_gets_its_own(ranker):
-    engine = Engine(str(ranker), instances=1)
+@pytest.mark.parametrize("pad", ["never", "always"])
+def test_requests_coalesce_along_both_axes_and_each_gets_its_own(ranker, pad):
+    engine = Engine(str(ranker), instances=1, pad_batches=pad)
     requests = [request(seed) for seed in range(100)]
     futures = [engine.submit(as_numpy(flat)) for flat in requests]
     wait(futures)
@@ -107,6 +110,16 @@ def test_requests_coalesce_along_both_axes_and_each_gets_its_own(ranker):
     stats = engine.stats()
     assert stats["batches"] < 100
     assert stats["samples"] == sum(len(flat["item"]) for flat in requests)
+    engine.stop()
+
+
+def test_an_id_computed_out_of_range_is_an_error_for_requests_only(ranker):
+    # Loading has run item 0, which there is not: rows that nobody sent are no reason to refuse a model.
+    engine = Engine(str(ranker), instances=1)
+    flat = as_numpy(request(3))
+    with pytest.raises(RuntimeError, match="id -1 is outside table 'items', which has ids 0 to 30"):
+        engine.infer({**flat, "item": np.zeros(4, np.int64)})
+    assert engine.infer(flat)["score"].shape == (4,)
     engine.stop()
 
 

@@ -23,6 +23,13 @@ enum class TimeoutAction {
   kDelay,   // it goes behind the others of its priority, and is answered some time
 };
 
+// Whether batches run at a few fixed sizes only, padded with rows whose answers nobody gets.
+enum class PadBatches {
+  kAuto,  // for models with bf16 layers, whose kernels are built anew for each batch size
+  kAlways,
+  kNever,
+};
+
 struct EngineOptions {
   // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
   int instances = 0;
@@ -33,6 +40,8 @@ struct EngineOptions {
   int64_t max_queue_delay_microseconds = 0;
   // Batches of just so many candidates run at once; others wait for company, as long as the delay says.
   std::vector<int64_t> preferred_batch_sizes;
+  // Each of the sizes runs once when the engine loads.
+  PadBatches pad_batches = PadBatches::kAuto;
   // Requests of a higher priority run first. 1: all are equal, and what they ask for is ignored.
   int priority_levels = 1;
   // Of requests that ask for none, or for one that there is not. 0: the middle one.
@@ -88,17 +97,44 @@ struct InferRequest {
 using InferResult = Result<std::vector<Tensor>>;
 using InferCallback = std::function<void(InferResult)>;
 
+// How often a quantity had which size. counts[i] of its values were at most 2^i, and above 2^(i-1); the last count is
+// of those above all that. Whole units: a time of 1.2 us counts as 2.
+struct Histogram {
+  std::vector<uint64_t> counts;
+  double sum = 0;  // of the values as they were
+
+  uint64_t count() const {
+    uint64_t all = 0;
+    for (const uint64_t one : counts) all += one;
+    return all;
+  }
+};
+
+struct StageStats {
+  std::string name;
+  std::string kind;       // "embedding" or "compiled"
+  Histogram duration_us;  // one value a run
+};
+
 // Counters since Load, each only ever growing (but queued).
 struct EngineStats {
   uint64_t requests_ok = 0;
   uint64_t requests_failed = 0;    // accepted, then answered with an error
   uint64_t requests_rejected = 0;  // refused by Submit
-  uint64_t requests_expired = 0;   // of the failed ones, those whose timeout was over, or would have been
-  uint64_t samples = 0;            // candidates answered
-  uint64_t batches = 0;            // executions of the DAG
-  uint64_t queued = 0;             // waiting now
-  uint64_t queue_ns = 0;           // summed over requests: from Submit to the start of its batch
-  uint64_t compute_ns = 0;         // summed over batches: coalesce and stages
+  uint64_t requests_shed = 0;     // of the rejected ones, those that were fine, but came when there was no room or time
+  uint64_t requests_expired = 0;  // of the failed ones, those whose timeout was over, or would have been
+  uint64_t samples = 0;           // candidates answered
+  uint64_t batches = 0;           // executions of the DAG
+  uint64_t queued = 0;            // waiting now
+  uint64_t queue_ns = 0;          // summed over requests: from Submit to the start of its batch
+  uint64_t compute_ns = 0;        // summed over batches: coalesce and stages
+  uint64_t padded_rows = 0;       // candidates that batches were padded with
+  Histogram queue_us;             // one value a request (or piece of one): from Submit to the start of its batch
+  Histogram coalesce_us;          // one value a batch, as all below: joining the requests
+  Histogram infer_us;             // all stages
+  Histogram split_us;             // cutting the outputs
+  Histogram batch_size;           // candidates, without padding
+  std::vector<StageStats> stages;  // in the order in which they run
 };
 
 // Thread-safe: every method may be called from any thread, several at once. Loading sets libtorch to one thread an

@@ -1,0 +1,42 @@
+#include "engine/counters.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace recpile {
+
+void HistogramCounter::AddTo(int64_t bucket_value, int64_t value) {
+  // The smallest i with value <= 2^i.
+  const auto above = static_cast<uint64_t>(std::max<int64_t>(bucket_value, 1) - 1);
+  ++counts_[std::min<size_t>(static_cast<size_t>(std::bit_width(above)), kBuckets - 1)];
+  sum_ += value;
+}
+
+Histogram HistogramCounter::Read(double scale) const {
+  return {{counts_.begin(), counts_.end()}, static_cast<double>(sum_) * scale};
+}
+
+EngineStats ReadStats(const Counters& counters, const std::vector<StageInfo>& stages) {
+  EngineStats stats;
+  stats.requests_ok = counters.requests_ok;
+  stats.requests_failed = counters.requests_failed;
+  stats.requests_rejected = counters.requests_rejected;
+  stats.requests_shed = counters.requests_shed;
+  stats.requests_expired = counters.requests_expired;
+  stats.samples = counters.samples;
+  stats.batches = counters.batches;
+  stats.queue_ns = counters.queue_ns;
+  stats.compute_ns = counters.compute_ns;
+  stats.padded_rows = counters.padded_rows;
+  stats.queue_us = counters.queue.ReadMicroseconds();
+  stats.coalesce_us = counters.coalesce.ReadMicroseconds();
+  stats.infer_us = counters.infer.ReadMicroseconds();
+  stats.split_us = counters.split.ReadMicroseconds();
+  stats.batch_size = counters.batch_size.Read();
+  for (size_t i = 0; i < stages.size(); ++i) {
+    stats.stages.push_back({stages[i].name, stages[i].kind, counters.stages[i].ReadMicroseconds()});
+  }
+  return stats;
+}
+
+}  // namespace recpile
