@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torchrec.models.dlrm import DLRM
-from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
-from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.modules.embedding_configs import EmbeddingBagConfig, EmbeddingConfig, PoolingType
+from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
 from recpile.pycompiler.schema import Dense, InputSchema, Jagged, KeyedJagged
@@ -155,3 +155,37 @@ class StridedIds(nn.Module):
 def strided_ids() -> tuple[nn.Module, InputSchema]:
     torch.manual_seed(5)
     return StridedIds().eval(), InputSchema([Jagged("ids")])
+
+
+class TwoSides(nn.Module):
+    """A ranker on both batch axes: a user, her history and context once a request; items, each a candidate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user = collection(("user", 50, 8, ["user"]), ("tags", 30, 8, ["tags"]))
+        self.history = EmbeddingCollection(
+            tables=[EmbeddingConfig(name="history", num_embeddings=40, embedding_dim=8, feature_names=["history"])]
+        )
+        self.item = nn.Embedding(40, 8)
+        self.key, self.value, self.query = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.tower = nn.Sequential(nn.Linear(3 + 16, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.out = nn.Sequential(nn.Linear(8 + 8 + 8 + 2, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def forward(self, context: Tensor, about: KeyedJaggedTensor, item: Tensor, price: Tensor) -> Tensor:
+        seen = self.history(about)["history"].to_padded_dense(6)
+        user = self.tower(torch.cat([context, self.user(about).values()], dim=1))
+        row = self.item(item % 40)
+        weights = torch.softmax(self.query(row).unsqueeze(1) @ self.key(seen).transpose(1, 2), dim=-1)
+        interest = (weights @ self.value(seen)).squeeze(1)
+        return torch.sigmoid(self.out(torch.cat([user, interest, row, price], dim=1))).squeeze(1)
+
+
+def two_sides() -> tuple[nn.Module, InputSchema]:
+    torch.manual_seed(6)
+    inputs = [
+        Dense("context", (3,), axis="request"),
+        KeyedJagged("about", ["user", "tags", "history"], axis="request"),
+        Dense("item", dtype=torch.int64),
+        Dense("price", (2,)),
+    ]
+    return TwoSides().eval(), InputSchema(inputs)

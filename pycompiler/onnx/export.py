@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recpile.passes.base import run_passes
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
+from recpile.passes.write_out_padding import WriteOutPadding
 from recpile.pycompiler.onnx.unsupported import Unsupported, unsupported
 from recpile.pycompiler.onnx.write import OnnxError, Sample, write
 from recpile.pycompiler.program import Program, Stage
@@ -45,6 +46,7 @@ def export_onnx(
     the stage's name; embedding stages are not, and neither is a stage with an operator that ONNX lacks.
     """
     path = Path(path)
+    captured = WriteOutPadding().run(captured).program
     missing = unsupported(captured.graph)
     problems = [_said("the whole model", missing)] if missing else []
     if not missing:
