@@ -111,6 +111,9 @@ void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
          "A larger request is refused: 413, RESOURCE_EXHAUSTED");
   Number(app, "Network", "--request-timeout-seconds", raw.timeout_seconds, 1, kDaySeconds,
          "For reading a request's header or body, idling between requests, and writing an answer");
+  app.add_flag("--shared-memory", options.shared_memory,
+               "Let clients on this machine register POSIX shared memory for their tensors")
+      ->group("Network");
   Text(app, "Network", "--tls-certificate", raw.tls.certificate, "FILE", "PEM: speak TLS, on HTTP's and gRPC's ports");
   Text(app, "Network", "--tls-key", raw.tls.key, "FILE", "PEM: the certificate's key");
   Text(app, "Network", "--tls-client-ca", raw.tls.client_ca, "FILE", "PEM: let in clients of these authorities only");

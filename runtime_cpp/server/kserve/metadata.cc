@@ -50,8 +50,14 @@ Json ModelStats(const serving::ServedModel& model) {
 
 }  // namespace
 
-std::string ServerMetadataJson(std::string_view version) {
-  return Dump({{"name", "recpile"}, {"version", version}, {"extensions", kExtensions}});
+std::vector<std::string> Extensions(bool shared_memory) {
+  std::vector<std::string> names = {"binary_tensor_data", "model_configuration", "model_repository", "statistics"};
+  if (shared_memory) names.push_back("system_shared_memory");
+  return names;
+}
+
+std::string ServerMetadataJson(std::string_view version, bool shared_memory) {
+  return Dump({{"name", "recpile"}, {"version", version}, {"extensions", Extensions(shared_memory)}});
 }
 
 std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving::ModelPtr>& versions) {

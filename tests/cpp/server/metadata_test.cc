@@ -18,7 +18,7 @@ serving::ModelPtr Served(EngineStats stats = {}) {
 }
 
 TEST(Metadata, Server) {
-  EXPECT_EQ(ServerMetadataJson("1.2"),
+  EXPECT_EQ(ServerMetadataJson("1.2", false),
             R"({"name":"recpile","version":"1.2",)"
             R"("extensions":["binary_tensor_data","model_configuration","model_repository","statistics"]})");
 }
