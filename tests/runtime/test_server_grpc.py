@@ -270,6 +270,19 @@ def test_a_full_queue_is_unavailable(tiny):
     assert set(outcomes) == {"ok", "StatusCode.UNAVAILABLE"}
 
 
+def test_a_request_that_cannot_be_answered_in_its_time_is_unavailable(server, stub):
+    client = triton.InferenceServerClient(server.grpc_url)
+    inputs = tensors(triton, flat_request())
+    client.infer("tiny_dlrm", inputs, timeout=20_000_000, priority=1)
+    with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+        client.infer("tiny_dlrm", inputs, timeout=1)
+    request = typed_request()
+    request.parameters["timeout"].int64_param = -1
+    code, details = refusal(stub, request)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert 'parameter "timeout" must be an integer of at least 0' in details
+
+
 def test_clients_that_cancel_do_no_harm(server, stub):
     for _ in range(50):
         stub.ModelInfer.future(typed_request()).cancel()

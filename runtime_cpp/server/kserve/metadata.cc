@@ -45,7 +45,10 @@ Json ModelStats(const serving::ServedModel& model) {
           {"inference_count", stats.samples},
           {"execution_count", stats.batches},
           {"inference_stats", inference},
-          {"recpile", {{"rejected_count", stats.requests_rejected}, {"queued_count", stats.queued}}}};
+          {"recpile",
+           {{"rejected_count", stats.requests_rejected},
+            {"expired_count", stats.requests_expired},
+            {"queued_count", stats.queued}}}};
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "kserve/shared_tensor.h"
 #include "kserve/tensor_bytes.h"
 #include "rpc/contents.h"
+#include "rpc/parameters.h"
 
 namespace recpile::rpc {
 namespace {
@@ -19,31 +20,6 @@ using inference::ModelInferRequest;
 using kserve::Excerpt;
 
 using Slice = std::optional<serving::MemorySlice>;
-
-// An integer of at least 0, in either of the forms that clients send.
-std::optional<uint64_t> Unsigned(const inference::InferParameter& parameter) {
-  if (parameter.has_uint64_param()) return parameter.uint64_param();
-  if (parameter.has_int64_param() && parameter.int64_param() >= 0)
-    return static_cast<uint64_t>(parameter.int64_param());
-  return std::nullopt;
-}
-
-// Nothing: the tensor is not in shared memory.
-template <class Parameters>
-Result<Slice> SliceOf(const Parameters& parameters, const std::string& label) {
-  const auto region = parameters.find("shared_memory_region");
-  if (region == parameters.end()) return Slice();
-  const auto size = parameters.find("shared_memory_byte_size");
-  const auto offset = parameters.find("shared_memory_offset");
-  const auto bytes = size == parameters.end() ? std::nullopt : Unsigned(size->second);
-  const auto begin = offset == parameters.end() ? std::optional<uint64_t>(0) : Unsigned(offset->second);
-  if (!region->second.has_string_param() || !bytes || !begin) {
-    return Status::InvalidArgument(label +
-                                   ": parameter shared_memory_region must be a string, shared_memory_byte_size and, if "
-                                   "given, shared_memory_offset integers of at least 0");
-  }
-  return Slice({.region = region->second.string_param(), .offset = *begin, .byte_size = *bytes});
-}
 
 // The entries of raw_input_contents, one after the other.
 class RawInputs {
@@ -139,6 +115,7 @@ Result<DecodedCall> Decode(const std::shared_ptr<const ModelInferRequest>& reque
                            const serving::SharedMemory* memory) {
   DecodedCall decoded;
   RECPILE_ASSIGN_OR_RETURN(decoded.outputs, DecodeOutputs(*request, model, memory));
+  RECPILE_RETURN_IF_ERROR(ReadScheduling(request->parameters(), &decoded.request));
   RECPILE_RETURN_IF_ERROR(DecodeInputs(request, memory, &decoded.request.inputs));
   return decoded;
 }

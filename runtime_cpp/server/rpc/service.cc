@@ -7,6 +7,7 @@
 #include "kserve/shared_tensor.h"
 #include "rpc/describe.h"
 #include "rpc/infer_codec.h"
+#include "rpc/parameters.h"
 #include "serving/traceparent.h"
 
 namespace recpile::rpc {
@@ -156,6 +157,7 @@ void Service::Infer(InferCall* call) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
     return call->Finish(Finished(*pending, decoded.status()));
   }
+  LimitTimeout(call->Deadline(), &decoded.value().request);
   pending->outputs = std::move(decoded.value().outputs);
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     pending->call->FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
