@@ -29,10 +29,12 @@ void LogModel(const ModelInfo& model, const EngineOptions& engine, std::chrono::
                  static_cast<double>(sum.bytes) / (1 << 20));
   }
   spdlog::info(
-      "{}: instances={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} verify_checksums={} "
-      "fbgemm_dir={}",
-      label, engine.instances, engine.max_batch_size, engine.max_queue_delay_microseconds, engine.max_queue_size,
-      engine.verify_checksums, engine.fbgemm_dir.empty() ? "(beside libtorch)" : engine.fbgemm_dir);
+      "{}: instances={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} priority_levels={}", label,
+      engine.instances, engine.max_batch_size, engine.max_queue_delay_microseconds, engine.max_queue_size,
+      engine.priority_levels);
+  spdlog::info("{}: default_timeout_microseconds={} verify_checksums={} fbgemm_dir={}", label,
+               engine.default_timeout_microseconds, engine.verify_checksums,
+               engine.fbgemm_dir.empty() ? "(beside libtorch)" : engine.fbgemm_dir);
 }
 
 void StopAndDelete(Engine* engine, const std::string& label) {

@@ -55,6 +55,8 @@ int Serve(const CommandLine& options) {
   serving::Worker reaper;
   serving::Models models;
   std::unique_ptr<serving::Repository> repository;
+  const uint64_t limit = options.http ? options.http->max_request_bytes : options.grpc->max_request_bytes;
+  serving::SharedMemory memory(limit);
   FrontDoor door;
   if (const Status bound = door.Bind(options); !bound.ok()) {
     return Fail(bound.code() == StatusCode::kUnavailable ? kExitPort : kExitBadInput, bound);
@@ -70,6 +72,7 @@ int Serve(const CommandLine& options) {
   }
   const Status serving = door.Serve({.models = &models,
                                      .repository = repository.get(),
+                                     .memory = options.shared_memory ? &memory : nullptr,
                                      .server_version = RECPILE_VERSION,
                                      .log = RequestLog(options)});
   if (!serving.ok()) return Fail(kExitPort, serving);

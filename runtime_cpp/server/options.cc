@@ -24,6 +24,7 @@ struct Raw {
   std::string control = "none";
   std::string versions = "latest";
   bool no_verify_checksums = false;
+  std::string timeout_action = "reject";
   std::string host = "127.0.0.1";
   std::string http_port = "8000";
   std::string grpc_port = kHasGrpc ? "8001" : "off";
@@ -89,12 +90,22 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
       ->group("Models");
 }
 
-void AddBatching(CLI::App& app, EngineOptions& engine) {
+void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
   Number(app, "Batching", "--instances", engine.instances, 0, 4096,
          "Batches of a model that may run side by side; 0: one a core");
   Number(app, "Batching", "--max-batch-size", engine.max_batch_size, 1, kMany, "Candidates (rows) in one batch");
   Number(app, "Batching", "--max-queue-delay-microseconds", engine.max_queue_delay_microseconds, 0, kMany,
          "How long a request may wait for company while an instance is idle");
+  Text(app, "Batching", "--preferred-batch-size", engine.preferred_batch_sizes, "N ...",
+       "Batches of just so many candidates run at once; others wait, as long as the delay says");
+  Number(app, "Batching", "--priority-levels", engine.priority_levels, 1, 1000,
+         "Requests may ask for priority 1 (first) to N; 1: all are equal");
+  Number(app, "Batching", "--default-priority-level", engine.default_priority_level, 0, 1000,
+         "Of requests that ask for none; 0: the middle one");
+  Number(app, "Batching", "--default-timeout-microseconds", engine.default_timeout_microseconds, 0, 3'600'000'000,
+         "For requests that bring none: one that cannot be answered by then is refused with 503; 0: no limit");
+  Choice(app, "Batching", "--timeout-action", raw.timeout_action, {"reject", "delay"},
+         "Refuse a request that cannot be answered in time, or put it behind the others");
   Number(app, "Batching", "--max-queue-size", engine.max_queue_size, 1, kMany,
          "Requests of a model that may wait; one more is refused with 503");
 }
@@ -111,6 +122,9 @@ void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
          "A larger request is refused: 413, RESOURCE_EXHAUSTED");
   Number(app, "Network", "--request-timeout-seconds", raw.timeout_seconds, 1, kDaySeconds,
          "For reading a request's header or body, idling between requests, and writing an answer");
+  app.add_flag("--shared-memory", options.shared_memory,
+               "Let clients on this machine register POSIX shared memory for their tensors")
+      ->group("Network");
   Text(app, "Network", "--tls-certificate", raw.tls.certificate, "FILE", "PEM: speak TLS, on HTTP's and gRPC's ports");
   Text(app, "Network", "--tls-key", raw.tls.key, "FILE", "PEM: the certificate's key");
   Text(app, "Network", "--tls-client-ca", raw.tls.client_ca, "FILE", "PEM: let in clients of these authorities only");
@@ -162,6 +176,7 @@ void Finish(const Raw& raw, CommandLine& options) {
         .control = raw.control == "explicit"};
   }
   options.engine.verify_checksums = !raw.no_verify_checksums;
+  options.engine.timeout_action = raw.timeout_action == "delay" ? TimeoutAction::kDelay : TimeoutAction::kReject;
   options.grace = std::chrono::seconds(raw.grace_seconds);
   options.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
   const auto both = [&](auto& server) {
@@ -197,7 +212,7 @@ std::variant<CommandLine, int> ParseCommandLine(int argc, char** argv) {
 
   app.add_option("artifact", options.artifact, "The artifact (.pt2) that `recpile export` wrote")->option_text("FILE");
   AddModels(app, options, raw);
-  AddBatching(app, options.engine);
+  AddBatching(app, options.engine, raw);
   AddNetwork(app, options, raw);
   AddProcess(app, options, raw);
   try {

@@ -31,6 +31,8 @@ struct CommandLine {
   std::optional<rpc::ServerOptions> grpc = rpc::ServerOptions();
   std::optional<metrics::ServerOptions> metrics = metrics::ServerOptions();
 
+  bool shared_memory = false;
+
   std::chrono::seconds grace{30};
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;

@@ -162,7 +162,7 @@ BAD = {
     "a raw tensor for one input only": (
         lambda r: r.raw_input_contents.append(b"\0" * 32),
         "INVALID_ARGUMENT",
-        "the request has 3 inputs and 1 raw_input_contents",
+        "the request has 1 raw_input_contents for 3 inputs",
     ),
     "raw and typed contents": (
         lambda r: r.raw_input_contents.extend([b"\0" * 32, b"\0" * 80, b"\0" * 80]),
@@ -270,6 +270,19 @@ def test_a_full_queue_is_unavailable(tiny):
     assert set(outcomes) == {"ok", "StatusCode.UNAVAILABLE"}
 
 
+def test_a_request_that_cannot_be_answered_in_its_time_is_unavailable(server, stub):
+    client = triton.InferenceServerClient(server.grpc_url)
+    inputs = tensors(triton, flat_request())
+    client.infer("tiny_dlrm", inputs, timeout=20_000_000, priority=1)
+    with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+        client.infer("tiny_dlrm", inputs, timeout=1)
+    request = typed_request()
+    request.parameters["timeout"].int64_param = -1
+    code, details = refusal(stub, request)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert 'parameter "timeout" must be an integer of at least 0' in details
+
+
 def test_clients_that_cancel_do_no_harm(server, stub):
     for _ in range(50):
         stub.ModelInfer.future(typed_request()).cancel()
@@ -284,6 +297,14 @@ def test_what_is_no_grpc_is_closed_and_does_no_harm(server, stub):
             while connection.recv(1000):
                 pass
     stub.ModelInfer(typed_request(), timeout=20)
+
+
+def test_a_client_that_says_nothing_is_cut_off(tiny):
+    with ServerProcess(tiny, "--http-port", "off", "--request-timeout-seconds", "1") as server:
+        host, port = server.grpc_url.split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            while connection.recv(1000):  # the server's own greeting, and then the end
+                pass
 
 
 def test_sigterm_answers_what_was_accepted_and_exits_0(tiny, runtime):

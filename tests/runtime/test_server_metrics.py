@@ -64,6 +64,20 @@ def test_requests_that_found_the_queue_full_are_counted_as_rejected(tiny):
     assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == outcomes.count(False)
 
 
+def test_requests_that_ran_out_of_time_are_unavailable_and_rejected(tiny):
+    with ServerProcess(tiny, "--default-timeout-microseconds", "1") as server:
+        for protocol, url in ((triton_http, server.url), (triton_grpc, server.grpc_url)):
+            client = protocol.InferenceServerClient(url)
+            with pytest.raises(InferenceServerException, match="503|UNAVAILABLE"):
+                client.infer("tiny_dlrm", tensors(protocol, flat_request()))
+            # What a request says of itself goes before the default.
+            client.infer("tiny_dlrm", tensors(protocol, flat_request()), timeout=20_000_000)
+        metrics = scrape(server)
+    assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == 2
+    assert metrics[f"recpile_inference_request_success{{{LABELS}}}"] == 2
+    assert f"recpile_inference_expired_count{{{LABELS}}}" in metrics
+
+
 def test_every_metric_says_what_it_is(tiny):
     with ServerProcess(tiny) as server, urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as answer:
         text = answer.read().decode()

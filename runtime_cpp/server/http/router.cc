@@ -62,9 +62,30 @@ Route RepositoryRoute(const std::vector<std::string>& path) {
   return route;
 }
 
+// What follows "/v2/systemsharedmemory".
+Route MemoryRoute(const std::vector<std::string>& path) {
+  const bool one = path.size() == 5 && path[2] == "region";
+  if (!one && path.size() != 3) return {};
+  Route route{.region = one ? path[3] : ""};
+  const std::string& action = path.back();
+  if (action == "status") route.endpoint = Endpoint::kMemoryStatus;
+  if (action == "register" && one) route.endpoint = Endpoint::kMemoryRegister;
+  if (action == "unregister") route.endpoint = Endpoint::kMemoryUnregister;
+  return route;
+}
+
 bool TakesPost(Endpoint endpoint) {
-  return endpoint == Endpoint::kModelInfer || endpoint == Endpoint::kRepositoryIndex ||
-         endpoint == Endpoint::kRepositoryLoad || endpoint == Endpoint::kRepositoryUnload;
+  switch (endpoint) {
+    case Endpoint::kModelInfer:
+    case Endpoint::kRepositoryIndex:
+    case Endpoint::kRepositoryLoad:
+    case Endpoint::kRepositoryUnload:
+    case Endpoint::kMemoryRegister:
+    case Endpoint::kMemoryUnregister:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -81,6 +102,7 @@ Route ParseTarget(std::string_view target) {
     return {};
   }
   if (path[1] == "repository") return RepositoryRoute(path);
+  if (path[1] == "systemsharedmemory") return MemoryRoute(path);
   if (path[1] != "models" || count < 3) return {};
   if (path[2] == "stats" && count == 3) return {.endpoint = Endpoint::kAllStats};
 

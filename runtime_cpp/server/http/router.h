@@ -20,12 +20,16 @@ enum class Endpoint {
   kRepositoryIndex,   // /v2/repository/index
   kRepositoryLoad,    // /v2/repository/models/{m}/load
   kRepositoryUnload,  // .../unload
+  kMemoryStatus,      // /v2/systemsharedmemory[/region/{r}]/status, and below it the next two
+  kMemoryRegister,    // .../register, of one region only
+  kMemoryUnregister,  // .../unregister
 };
 
 struct Route {
   Endpoint endpoint = Endpoint::kUnknown;
   std::string model;
   std::string version;  // empty: none was asked for
+  std::string region;   // of shared memory; empty: all of them
 };
 
 // Percent-escapes are decoded; a query and one trailing slash are ignored. Anything odd is kUnknown.

@@ -6,10 +6,11 @@
 #include <new>
 #include <utility>
 
+#include "kserve/control_json.h"
 #include "kserve/infer_codec.h"
 #include "kserve/metadata.h"
-#include "kserve/repository_json.h"
 #include "kserve/request_json.h"
+#include "kserve/shared_tensor.h"
 #include "serving/traceparent.h"
 
 namespace recpile::http {
@@ -48,16 +49,17 @@ Result<std::optional<size_t>> ParseJsonLength(const std::string& text) {
                                  "\"; it must be the length of the JSON part in bytes");
 }
 
-Result<kserve::DecodedRequest> Decode(const Request& request, const ModelInfo& model) {
+Result<kserve::DecodedRequest> Decode(const Request& request, const ModelInfo& model,
+                                      const serving::SharedMemory* memory) {
   kserve::RequestBody body{.bytes = request.body, .owner = request.body_owner};
   RECPILE_ASSIGN_OR_RETURN(body.json_length, ParseJsonLength(request.head.json_length));
-  return kserve::DecodeInferRequest(body, model);
+  return kserve::DecodeInferRequest(body, model, memory);
 }
 
 Response Encode(const ModelInfo& model, const std::string& id, const std::vector<kserve::OutputChoice>& choices,
-                const InferResult& result) {
+                const InferResult& result, const serving::SharedMemory* memory) {
   if (!result.ok()) return Failure(result.status());
-  Result<kserve::EncodedResponse> encoded = kserve::EncodeInferResponse(model, id, choices, result.value());
+  Result<kserve::EncodedResponse> encoded = kserve::EncodeInferResponse(model, id, choices, result.value(), memory);
   if (!encoded.ok()) return Failure(encoded.status());
   Response response{.body = std::move(encoded.value().body), .json_length = encoded.value().json_length};
   if (response.json_length) response.content_type = "application/octet-stream";
@@ -124,6 +126,10 @@ void Service::Handle(Request request, Done done) {
     case Endpoint::kRepositoryLoad:
     case Endpoint::kRepositoryUnload:
       return ControlRepository(request, route, std::move(done));
+    case Endpoint::kMemoryStatus:
+    case Endpoint::kMemoryRegister:
+    case Endpoint::kMemoryUnregister:
+      return done([answer = ControlMemory(request, route)] { return answer; });
     default:
       done([this, route] { return Get(route); });
   }
@@ -132,7 +138,7 @@ void Service::Handle(Request request, Done done) {
 Response Service::Get(const Route& route) const {
   switch (route.endpoint) {
     case Endpoint::kServerMetadata:
-      return {.body = kserve::ServerMetadataJson(context_.server_version)};
+      return {.body = kserve::ServerMetadataJson(context_.server_version, context_.memory != nullptr)};
     case Endpoint::kServerLive:
       return {};
     case Endpoint::kServerReady:
@@ -165,7 +171,7 @@ void Service::Infer(Request request, const Route& route, Done done) {
   if (!found.ok()) return done([status = found.status()] { return Failure(status); });
   const auto pending = std::make_shared<Pending>(Pending{
       .model = found.value(), .started = started, .traceparent = request.head.traceparent, .done = std::move(done)});
-  Result<kserve::DecodedRequest> decoded = Decode(request, pending->model->info);
+  Result<kserve::DecodedRequest> decoded = Decode(request, pending->model->info, context_.memory);
   if (!decoded.ok()) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
     return pending->done([this, pending, status = decoded.status()] { return Finished(*pending, status); });
@@ -192,7 +198,7 @@ Response Service::Finished(const Pending& pending, const InferResult& result) co
                   .status = result.status(),
                   .elapsed = Clock::now() - pending.started});
   }
-  return Encode(info, pending.id, pending.outputs, result);
+  return Encode(info, pending.id, pending.outputs, result, context_.memory);
 }
 
 void Service::ControlRepository(const Request& request, const Route& route, Done done) {
@@ -215,6 +221,26 @@ void Service::ControlRepository(const Request& request, const Route& route, Done
     context_.repository->LoadForClient(route.model, answer);
   } else {
     context_.repository->UnloadForClient(route.model, answer);
+  }
+}
+
+Response Service::ControlMemory(const Request& request, const Route& route) {
+  if (context_.memory == nullptr) return Failure(kserve::SharedMemoryIsOff());
+  switch (route.endpoint) {
+    case Endpoint::kMemoryStatus: {
+      const auto regions = context_.memory->List(route.region);
+      return regions.ok() ? Response{.body = kserve::MemoryStatusJson(regions.value())} : Failure(regions.status());
+    }
+    case Endpoint::kMemoryRegister: {
+      const std::string_view body(reinterpret_cast<const char*>(request.body.data()), request.body.size());
+      Result<serving::MemoryRegion> region = kserve::ParseRegisterRequest(body, route.region);
+      if (!region.ok()) return Failure(region.status());
+      const Status registered = context_.memory->Register(std::move(region).value());
+      return registered.ok() ? Response{} : Failure(registered);
+    }
+    default:
+      context_.memory->Unregister(route.region);
+      return {};
   }
 }
 

@@ -40,6 +40,7 @@ class Service {
   void Infer(Request request, const Route& route, Done done);
   Response Finished(const Pending& pending, const InferResult& result) const;
   void ControlRepository(const Request& request, const Route& route, Done done);
+  Response ControlMemory(const Request& request, const Route& route);
 
   const serving::Context context_;
   std::atomic<bool> draining_ = false;

@@ -213,10 +213,9 @@ void StreamSession<Stream>::OnWritten(ErrorCode error) {
 template <class Stream>
 void StreamSession<Stream>::Close() {
   ErrorCode ignored;
-  if constexpr (std::is_same_v<Stream, Plain>) {
-    Tcp().socket().shutdown(net::ip::tcp::socket::shutdown_send, ignored);
-    if (linger_) Linger();
-  } else {
+  if constexpr (std::is_same_v<Stream, Plain>) Tcp().socket().shutdown(net::ip::tcp::socket::shutdown_send, ignored);
+  if (linger_) return Linger();
+  if constexpr (std::is_same_v<Stream, Tls>) {
     // Says goodbye, and waits for the client's; without it the answer could pass for one that was cut off.
     Tcp().expires_after(std::min(options_.timeout, kLingerTime));
     stream_.async_shutdown([self = Self()](ErrorCode) {});

@@ -14,6 +14,7 @@
 #include "recpile/engine.h"
 #include "recpile/status.h"
 #include "recpile/tensor.h"
+#include "serving/shared_memory.h"
 
 namespace recpile::kserve {
 
@@ -29,6 +30,7 @@ struct RequestBody {
 struct OutputChoice {
   size_t index = 0;  // in the model's outputs
   bool binary = false;
+  std::optional<serving::MemorySlice> shared;  // where it is to be written instead
 };
 
 struct DecodedRequest {
@@ -43,9 +45,12 @@ struct DecodedRequest {
 // A binary input is a view into the body, unless it lies misaligned for its data type: then it is copied. (The server
 // places a body such that the first binary tensor is aligned; a tensor behind one of odd length may not be.)
 //
-// Reserved parameters: shared memory and classification are refused as unsupported. `priority`, `timeout` and
+// `memory`: null if shared memory is off, and then asking for it is refused.
+//
+// Reserved parameters: classification is refused as unsupported. `priority`, `timeout` and
 // `sequence_*` have no effect, as on a Triton model whose configuration does not ask for them. Others are ignored.
-Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelInfo& model);
+Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelInfo& model,
+                                          const serving::SharedMemory* memory = nullptr);
 
 struct EncodedResponse {
   std::string body;
@@ -56,6 +61,7 @@ struct EncodedResponse {
 // `outputs` are the engine's, in the model's order.
 Result<EncodedResponse> EncodeInferResponse(const ModelInfo& model, const std::string& id,
                                             const std::vector<OutputChoice>& choices,
-                                            const std::vector<Tensor>& outputs);
+                                            const std::vector<Tensor>& outputs,
+                                            const serving::SharedMemory* memory = nullptr);
 
 }  // namespace recpile::kserve

@@ -9,6 +9,7 @@
 #include "kserve/json_tensor.h"
 #include "kserve/request_json.h"
 #include "kserve/scheduling.h"
+#include "kserve/shared_tensor.h"
 #include "kserve/tensor_bytes.h"
 
 namespace recpile::kserve {
@@ -31,15 +32,12 @@ Result<std::string> NameOf(const json& entry, const std::string& label) {
   return name->get<std::string>();
 }
 
-// An entry's `parameters`, empty where absent. Refuses the features that need server state which we do not keep.
+// An entry's `parameters`, empty where absent.
 Result<const json*> ParametersOf(const json& entry, const std::string& label) {
   static const json kNone = json::object();
   const json* parameters = Find(entry, "parameters");
   if (parameters == nullptr) return &kNone;
   if (!parameters->is_object()) return Status::InvalidArgument(label + ": \"parameters\" must be an object");
-  if (parameters->contains("shared_memory_region")) {
-    return Status::Unsupported(label + ": shared memory is not supported; send the tensor in the request's body");
-  }
   return parameters;
 }
 
@@ -87,7 +85,27 @@ Result<Shape> ShapeOf(const json& entry, const std::string& label) {
   return shape;
 }
 
-Result<Tensor> DecodeInput(const json& entry, const PackedData* data, const std::string& name, BinaryTail* tail) {
+// Nothing: the tensor is not in shared memory.
+Result<std::optional<serving::MemorySlice>> SliceOf(const json& parameters, const std::string& label) {
+  const json* region = Find(parameters, "shared_memory_region");
+  if (region == nullptr) return std::optional<serving::MemorySlice>();
+  const json* size = Find(parameters, "shared_memory_byte_size");
+  const json* offset = Find(parameters, "shared_memory_offset");
+  const bool valid = region->is_string() && size != nullptr && size->is_number_unsigned() &&
+                     (offset == nullptr || offset->is_number_unsigned());
+  if (!valid) {
+    return Status::InvalidArgument(label +
+                                   ": parameter \"shared_memory_region\" must be a string, "
+                                   "\"shared_memory_byte_size\" and, if given, \"shared_memory_offset\" integers of "
+                                   "at least 0");
+  }
+  return std::optional<serving::MemorySlice>({.region = region->get<std::string>(),
+                                              .offset = offset == nullptr ? 0 : offset->get<uint64_t>(),
+                                              .byte_size = size->get<uint64_t>()});
+}
+
+Result<Tensor> DecodeInput(const json& entry, const PackedData* data, const std::string& name, BinaryTail* tail,
+                           const serving::SharedMemory* memory) {
   const std::string label = "input '" + Excerpt(name) + "'";
   RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(entry, label));
   Tensor tensor{.name = name};
@@ -95,6 +113,11 @@ Result<Tensor> DecodeInput(const json& entry, const PackedData* data, const std:
   RECPILE_ASSIGN_OR_RETURN(tensor.shape, ShapeOf(entry, label));
   const json* binary_size = Find(*parameters, "binary_data_size");
   const bool has_data = entry.contains("data");
+  RECPILE_ASSIGN_OR_RETURN(const std::optional<serving::MemorySlice> shared, SliceOf(*parameters, label));
+  if (shared && !has_data && binary_size == nullptr) {
+    RECPILE_RETURN_IF_ERROR(ReadShared(memory, *shared, label, &tensor));
+    return tensor;
+  }
   if (has_data == (binary_size != nullptr)) {
     return Status::InvalidArgument(label + (has_data ? " has both \"data\" and parameter \"binary_data_size\"; send one"
                                                      : " has neither \"data\" nor parameter \"binary_data_size\""));
@@ -107,7 +130,8 @@ Result<Tensor> DecodeInput(const json& entry, const PackedData* data, const std:
   return TensorFromPacked(name, tensor.dtype, tensor.shape, *data);
 }
 
-Result<std::vector<Tensor>> DecodeInputs(const RequestJson& parsed, BinaryTail* tail) {
+Result<std::vector<Tensor>> DecodeInputs(const RequestJson& parsed, BinaryTail* tail,
+                                         const serving::SharedMemory* memory) {
   const json* entries = Find(parsed.tree, "inputs");
   if (entries == nullptr || !entries->is_array() || entries->empty()) {
     return Status::InvalidArgument("the request needs \"inputs\" (a non-empty array)");
@@ -121,8 +145,8 @@ Result<std::vector<Tensor>> DecodeInputs(const RequestJson& parsed, BinaryTail* 
       return Status::InvalidArgument("input '" + Excerpt(name) + "' is given twice");
     }
     const auto data = parsed.data.find(i);
-    RECPILE_ASSIGN_OR_RETURN(Tensor tensor,
-                             DecodeInput(entry, data == parsed.data.end() ? nullptr : &data->second, name, tail));
+    RECPILE_ASSIGN_OR_RETURN(
+        Tensor tensor, DecodeInput(entry, data == parsed.data.end() ? nullptr : &data->second, name, tail, memory));
     inputs.push_back(std::move(tensor));
   }
   return inputs;
@@ -138,6 +162,7 @@ Result<OutputChoice> DecodeOutput(const json& entry, const std::string& name, bo
   OutputChoice choice;
   RECPILE_ASSIGN_OR_RETURN(choice.index, OutputIndex(model, name));
   RECPILE_ASSIGN_OR_RETURN(choice.binary, BoolParameter(*parameters, "binary_data", binary_default, label));
+  RECPILE_ASSIGN_OR_RETURN(choice.shared, SliceOf(*parameters, label));
   return choice;
 }
 
@@ -150,7 +175,7 @@ Result<std::vector<OutputChoice>> DecodeOutputs(const json& root, const ModelInf
   if (entries != nullptr && !entries->is_array()) return Status::InvalidArgument("\"outputs\" must be an array");
   std::vector<OutputChoice> choices;
   if (entries == nullptr || entries->empty()) {
-    for (size_t i = 0; i < model.outputs.size(); ++i) choices.push_back({i, binary_default});
+    for (size_t i = 0; i < model.outputs.size(); ++i) choices.push_back({.index = i, .binary = binary_default});
   } else {
     std::vector<bool> seen(model.outputs.size());
     for (const json& entry : *entries) {
@@ -164,14 +189,14 @@ Result<std::vector<OutputChoice>> DecodeOutputs(const json& root, const ModelInf
   }
   for (const OutputChoice& choice : choices) {
     const TensorSpec& spec = model.outputs[choice.index];
-    if (choice.binary || HasJsonForm(spec.dtype)) continue;
+    if (choice.binary || choice.shared || HasJsonForm(spec.dtype)) continue;
     return Status::InvalidArgument("output '" + spec.name + "' is " + std::string(DatatypeName(spec.dtype)) +
                                    ", which has no JSON form; ask for it with parameter \"binary_data\": true");
   }
   return choices;
 }
 
-Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model) {
+Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model, const serving::SharedMemory* memory) {
   const size_t json_length = body.json_length.value_or(body.bytes.size());
   if (json_length > body.bytes.size()) {
     return Status::InvalidArgument(std::string(kLengthHeader) + " is " + std::to_string(json_length) +
@@ -194,8 +219,12 @@ Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model) {
   RECPILE_ASSIGN_OR_RETURN(decoded.outputs, DecodeOutputs(parsed.tree, model));
   RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(parsed.tree, "the request"));
   RECPILE_RETURN_IF_ERROR(ReadScheduling(*parameters, &decoded.request));
+  // Before the model runs for an answer that could not be given.
+  for (const OutputChoice& choice : decoded.outputs) {
+    if (choice.shared && memory == nullptr) return SharedMemoryIsOff();
+  }
   BinaryTail tail(body.bytes.subspan(json_length), body.owner, body.json_length.has_value());
-  RECPILE_ASSIGN_OR_RETURN(decoded.request.inputs, DecodeInputs(parsed, &tail));
+  RECPILE_ASSIGN_OR_RETURN(decoded.request.inputs, DecodeInputs(parsed, &tail, memory));
   if (tail.left() > 0) {
     return Status::InvalidArgument(std::to_string(tail.left()) +
                                    " bytes of the body follow the last binary tensor; the binary_data_size parameters "
@@ -206,9 +235,10 @@ Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model) {
 
 }  // namespace
 
-Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelInfo& model) {
+Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelInfo& model,
+                                          const serving::SharedMemory* memory) {
   try {
-    return Decode(body, model);
+    return Decode(body, model, memory);
   } catch (const std::bad_alloc&) {
     return Status::Unavailable("out of memory while decoding the request; retry later or send a smaller one");
   }

@@ -4,6 +4,7 @@
 #include "kserve/datatypes.h"
 #include "kserve/infer_codec.h"
 #include "kserve/json_tensor.h"
+#include "kserve/shared_tensor.h"
 #include "kserve/tensor_bytes.h"
 #include "nlohmann/json.hpp"
 
@@ -14,14 +15,21 @@ using nlohmann::json;
 
 std::string Quoted(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
 
-void AppendOutput(const Tensor& tensor, bool binary, std::string* text) {
+// Whether an output is among the blobs behind the JSON.
+bool InBody(const OutputChoice& choice) { return choice.binary && !choice.shared; }
+
+void AppendOutput(const Tensor& tensor, const OutputChoice& choice, std::string* text) {
   text->append("{\"name\":").append(Quoted(tensor.name));
   text->append(",\"datatype\":\"").append(DatatypeName(tensor.dtype)).append("\",\"shape\":[");
   for (size_t i = 0; i < tensor.shape.size(); ++i) {
     if (i > 0) text->push_back(',');
     text->append(std::to_string(tensor.shape[i]));
   }
-  if (binary) {
+  if (choice.shared) {
+    text->append("],\"parameters\":{\"shared_memory_region\":").append(Quoted(choice.shared->region));
+    text->append(",\"shared_memory_offset\":").append(std::to_string(choice.shared->offset));
+    text->append(",\"shared_memory_byte_size\":").append(std::to_string(tensor.data.size())).append("}}");
+  } else if (choice.binary) {
     text->append("],\"parameters\":{\"binary_data_size\":").append(std::to_string(tensor.data.size())).append("}}");
   } else {
     text->append("],\"data\":");
@@ -31,7 +39,7 @@ void AppendOutput(const Tensor& tensor, bool binary, std::string* text) {
 }
 
 Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, const std::vector<OutputChoice>& choices,
-                               const std::vector<Tensor>& outputs) {
+                               const std::vector<Tensor>& outputs, const serving::SharedMemory* memory) {
   RECPILE_RETURN_IF_ERROR(CheckAnswer(model, outputs));
   EncodedResponse encoded;
   std::string& text = encoded.body;
@@ -44,15 +52,16 @@ Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, co
   for (size_t i = 0; i < choices.size(); ++i) {
     const Tensor& tensor = outputs[choices[i].index];
     if (i > 0) text.push_back(',');
-    AppendOutput(tensor, choices[i].binary, &text);
-    if (choices[i].binary) any_binary = true, binary_bytes += tensor.data.size();
+    if (choices[i].shared) RECPILE_RETURN_IF_ERROR(WriteShared(memory, *choices[i].shared, tensor));
+    AppendOutput(tensor, choices[i], &text);
+    if (InBody(choices[i])) any_binary = true, binary_bytes += tensor.data.size();
   }
   text.append("]}");
   if (!any_binary) return encoded;
   encoded.json_length = text.size();
   text.reserve(text.size() + binary_bytes);
   for (const OutputChoice& choice : choices) {
-    if (!choice.binary) continue;
+    if (!InBody(choice)) continue;
     const auto& data = outputs[choice.index].data;
     text.append(reinterpret_cast<const char*>(data.data()), data.size());
   }
@@ -63,9 +72,9 @@ Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, co
 
 Result<EncodedResponse> EncodeInferResponse(const ModelInfo& model, const std::string& id,
                                             const std::vector<OutputChoice>& choices,
-                                            const std::vector<Tensor>& outputs) {
+                                            const std::vector<Tensor>& outputs, const serving::SharedMemory* memory) {
   try {
-    return Encode(model, id, choices, outputs);
+    return Encode(model, id, choices, outputs, memory);
   } catch (const std::bad_alloc&) {
     return Status::Unavailable("out of memory while encoding the answer; retry later");
   }

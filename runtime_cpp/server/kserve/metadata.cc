@@ -45,13 +45,22 @@ Json ModelStats(const serving::ServedModel& model) {
           {"inference_count", stats.samples},
           {"execution_count", stats.batches},
           {"inference_stats", inference},
-          {"recpile", {{"rejected_count", stats.requests_rejected}, {"queued_count", stats.queued}}}};
+          {"recpile",
+           {{"rejected_count", stats.requests_rejected},
+            {"expired_count", stats.requests_expired},
+            {"queued_count", stats.queued}}}};
 }
 
 }  // namespace
 
-std::string ServerMetadataJson(std::string_view version) {
-  return Dump({{"name", "recpile"}, {"version", version}, {"extensions", kExtensions}});
+std::vector<std::string> Extensions(bool shared_memory) {
+  std::vector<std::string> names = {"binary_tensor_data", "model_configuration", "model_repository", "statistics"};
+  if (shared_memory) names.push_back("system_shared_memory");
+  return names;
+}
+
+std::string ServerMetadataJson(std::string_view version, bool shared_memory) {
+  return Dump({{"name", "recpile"}, {"version", version}, {"extensions", Extensions(shared_memory)}});
 }
 
 std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving::ModelPtr>& versions) {

@@ -1,7 +1,6 @@
 // The JSON bodies of KServe v2's GET endpoints.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,11 +11,10 @@
 namespace recpile::kserve {
 
 // What of the protocol's extensions there is.
-inline constexpr std::array<std::string_view, 4> kExtensions = {"binary_tensor_data", "model_configuration",
-                                                                "model_repository", "statistics"};
+std::vector<std::string> Extensions(bool shared_memory);
 
 // GET /v2
-std::string ServerMetadataJson(std::string_view version);
+std::string ServerMetadataJson(std::string_view version, bool shared_memory);
 
 // GET /v2/models/{m}. `versions`: all that are served under this name.
 std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving::ModelPtr>& versions);

@@ -84,6 +84,8 @@ void AddRequests(Families* families) {
                    });
   families->Counter("inference_count", "Candidates answered", [](const Sample& one) { return one.stats.samples; });
   families->Counter("inference_exec_count", "Batches run", [](const Sample& one) { return one.stats.batches; });
+  families->Counter("inference_expired_count", "Accepted requests whose timeout passed, or would have",
+                    [](const Sample& one) { return one.stats.requests_expired; });
   families->Gauge("inference_pending_request_count", "Requests that wait for an instance",
                   [](const Sample& one) { return one.stats.queued; });
 }

@@ -11,7 +11,7 @@ namespace recpile::metrics {
 
 class Server::Impl {
  public:
-  Impl(std::string host, const std::string& bind) : host_(std::move(host)), exposer_(bind, /*num_threads=*/1) {}
+  Impl(std::string host, const std::string& bind) : host_(std::move(host)), exposer_(bind, /*num_threads=*/2) {}
 
   void Serve(const serving::Models* models) {
     collector_ = std::make_shared<Collector>(models);

@@ -53,6 +53,9 @@ class Call final : public Event {
     return std::string(found->second.data(), found->second.size());
   }
 
+  // When the client gives up.
+  std::chrono::system_clock::time_point Deadline() const { return context_.deadline(); }
+
   void Finish(const grpc::Status& status) {
     if (status.ok()) {
       writer_.Finish(response_, status, this);

@@ -28,10 +28,10 @@ void SetConfig(const TensorSpec& spec, Tensor* out) {
 
 }  // namespace
 
-void DescribeServer(const std::string& version, inference::ServerMetadataResponse* out) {
+void DescribeServer(const serving::Context& context, inference::ServerMetadataResponse* out) {
   out->set_name("recpile");
-  out->set_version(version);
-  for (const std::string_view extension : kserve::kExtensions) out->add_extensions(std::string(extension));
+  out->set_version(context.server_version);
+  for (const std::string& name : kserve::Extensions(context.memory != nullptr)) out->add_extensions(name);
 }
 
 void DescribeModel(const ModelInfo& model, const std::vector<serving::ModelPtr>& versions,
@@ -77,6 +77,17 @@ void DescribeRepository(const std::vector<serving::RepositoryEntry>& index, bool
     model->set_version(entry.version);
     model->set_state(entry.state);
     model->set_reason(entry.reason);
+  }
+}
+
+void DescribeMemory(const std::vector<serving::MemoryRegion>& regions,
+                    inference::SystemSharedMemoryStatusResponse* out) {
+  for (const serving::MemoryRegion& region : regions) {
+    auto& entry = (*out->mutable_regions())[region.name];
+    entry.set_name(region.name);
+    entry.set_key(region.key);
+    entry.set_offset(region.offset);
+    entry.set_byte_size(region.byte_size);
   }
 }
 

@@ -7,6 +7,19 @@
 #include <utility>
 
 namespace recpile::rpc {
+namespace {
+
+// Memory may run out; that must not take the other calls along.
+template <typename Action>
+void Guarded(Action action) {
+  try {
+    action();
+  } catch (const std::exception& error) {
+    spdlog::error("a call was dropped: {}", error.what());
+  }
+}
+
+}  // namespace
 
 Dispatcher::Dispatcher(std::unique_ptr<grpc::ServerCompletionQueue> queue)
     : queue_(std::move(queue)), inbox_(queue_.get()) {}
@@ -27,11 +40,7 @@ void Dispatcher::Run() {
   void* tag = nullptr;
   bool ok = false;
   while (queue_->Next(&tag, &ok)) {
-    try {
-      static_cast<Event*>(tag)->Proceed(ok);
-    } catch (const std::exception& error) {
-      spdlog::error("a call was dropped: {}", error.what());
-    }
+    Guarded([&] { static_cast<Event*>(tag)->Proceed(ok); });
   }
 }
 
@@ -50,7 +59,7 @@ void Dispatcher::Inbox::Proceed(bool) {
     tasks.swap(tasks_);
     woken_ = false;
   }
-  for (const Task& task : tasks) task();
+  for (const Task& task : tasks) Guarded(task);
 }
 
 }  // namespace recpile::rpc

@@ -22,7 +22,7 @@ class Event {
 
 class Dispatcher {
  public:
-  using Task = std::function<void()>;  // must not throw
+  using Task = std::function<void()>;
 
   explicit Dispatcher(std::unique_ptr<grpc::ServerCompletionQueue> queue);
   // Handles what is still pending. The server must have been shut down, and nothing may be posted any more.

@@ -3,9 +3,11 @@
 #include <new>
 #include <utility>
 
-#include "kserve/repository_json.h"
+#include "kserve/control_json.h"
+#include "kserve/shared_tensor.h"
 #include "rpc/describe.h"
 #include "rpc/infer_codec.h"
+#include "rpc/parameters.h"
 #include "serving/traceparent.h"
 
 namespace recpile::rpc {
@@ -17,7 +19,7 @@ struct Service::Pending {
   InferCall* call;  // alive until it is finished
   serving::ModelPtr model;
   Clock::time_point started;
-  std::vector<size_t> outputs;
+  std::vector<kserve::OutputChoice> outputs;
 };
 
 Service::Service(serving::Context context, CallHost* host) : context_(std::move(context)), host_(host) {}
@@ -39,6 +41,7 @@ void Service::Listen() {
   ListenToHealth();
   ListenToMetadata();
   ListenToRepository();
+  ListenToMemory();
   Deferred<inference::ModelInferRequest, inference::ModelInferResponse>(&AsyncService::RequestModelInfer,
                                                                         [this](InferCall* call) { Infer(call); });
 }
@@ -63,7 +66,7 @@ void Service::ListenToMetadata() {
   using namespace inference;  // NOLINT
   Simple<ServerMetadataRequest, ServerMetadataResponse>(&AsyncService::RequestServerMetadata,
                                                         [this](const auto&, auto* out) {
-                                                          DescribeServer(context_.server_version, out);
+                                                          DescribeServer(context_, out);
                                                           return grpc::Status::OK;
                                                         });
   Simple<ModelMetadataRequest, ModelMetadataResponse>(
@@ -119,6 +122,29 @@ void Service::ListenToRepository() {
       [control](auto* call) { control(call, &serving::Repository::UnloadForClient); });
 }
 
+void Service::ListenToMemory() {
+  using namespace inference;  // NOLINT
+  Simple<SystemSharedMemoryStatusRequest, SystemSharedMemoryStatusResponse>(
+      &AsyncService::RequestSystemSharedMemoryStatus, [this](const auto& in, auto* out) {
+        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+        const auto regions = context_.memory->List(in.name());
+        if (regions.ok()) DescribeMemory(regions.value(), out);
+        return ToGrpc(regions.status());
+      });
+  Simple<SystemSharedMemoryRegisterRequest, SystemSharedMemoryRegisterResponse>(
+      &AsyncService::RequestSystemSharedMemoryRegister, [this](const auto& in, auto*) {
+        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+        return ToGrpc(context_.memory->Register(
+            {.name = in.name(), .key = in.key(), .offset = in.offset(), .byte_size = in.byte_size()}));
+      });
+  Simple<SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse>(
+      &AsyncService::RequestSystemSharedMemoryUnregister, [this](const auto& in, auto*) {
+        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+        context_.memory->Unregister(in.name());
+        return grpc::Status::OK;
+      });
+}
+
 void Service::Infer(InferCall* call) {
   const Clock::time_point started = Clock::now();
   if (refusing_) return call->Finish(ToGrpc(Status::Unavailable("the server is shutting down; ask another")));
@@ -126,11 +152,12 @@ void Service::Infer(InferCall* call) {
   const auto found = context_.models->Find(request->model_name(), request->model_version());
   if (!found.ok()) return call->Finish(ToGrpc(found.status()));
   const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, {}});
-  Result<DecodedCall> decoded = DecodeCall(request, pending->model->info);
+  Result<DecodedCall> decoded = DecodeCall(request, pending->model->info, context_.memory);
   if (!decoded.ok()) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
     return call->Finish(Finished(*pending, decoded.status()));
   }
+  LimitTimeout(call->Deadline(), &decoded.value().request);
   pending->outputs = std::move(decoded.value().outputs);
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     pending->call->FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
@@ -152,7 +179,8 @@ grpc::Status Service::Finished(const Pending& pending, const InferResult& result
   }
   if (!result.ok()) return ToGrpc(result.status());
   try {
-    return ToGrpc(EncodeAnswer(info, request.id(), pending.outputs, result.value(), pending.call->response()));
+    return ToGrpc(
+        EncodeAnswer(info, request.id(), pending.outputs, result.value(), context_.memory, pending.call->response()));
   } catch (const std::bad_alloc&) {
     return ToGrpc(Status::Unavailable("out of memory while encoding the answer; retry later"));
   }

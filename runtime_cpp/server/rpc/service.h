@@ -35,6 +35,7 @@ class Service {
   void ListenToHealth();
   void ListenToMetadata();
   void ListenToRepository();
+  void ListenToMemory();
   void Infer(InferCall* call);
   grpc::Status Finished(const Pending& pending, const InferResult& result) const;
 

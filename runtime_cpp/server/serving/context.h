@@ -10,6 +10,7 @@
 #include "recpile/status.h"
 #include "serving/models.h"
 #include "serving/repository.h"
+#include "serving/shared_memory.h"
 
 namespace recpile::serving {
 
@@ -27,6 +28,7 @@ struct RequestRecord {
 struct Context {
   const Models* models = nullptr;
   Repository* repository = nullptr;  // null: one artifact, named on the command line
+  SharedMemory* memory = nullptr;    // null: off
   std::string server_version;
   // Called for each infer request, on a protocol's thread; must be thread-safe and not block. Empty: nobody listens.
   std::function<void(const RequestRecord&)> log;

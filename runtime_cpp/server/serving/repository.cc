@@ -1,5 +1,6 @@
 #include "serving/repository.h"
 
+#include <exception>
 #include <set>
 
 namespace recpile::serving {
@@ -9,7 +10,11 @@ Repository::Repository(RepositoryOptions options, Models* models, LoadModel load
 
 Status Repository::Load(const std::string& name) {
   const std::lock_guard one_at_a_time(loading_);
-  return LoadLocked(name);
+  try {
+    return LoadLocked(name);
+  } catch (const std::exception& error) {
+    return Status::Internal("model '" + name + "' could not be loaded: " + error.what());
+  }
 }
 
 Status Repository::LoadLocked(const std::string& name) {

@@ -152,14 +152,14 @@ TEST(InferCodec, NullStandsForWhatIsLeftOut) {
             "");
 }
 
-TEST(InferCodec, SharedMemoryAndClassificationAreUnsupported) {
+TEST(InferCodec, ClassificationIsUnsupportedAndSharedMemoryOff) {
   const auto input = Decode(OneInput(
       R"("datatype":"FP32","shape":[1],"parameters":{"shared_memory_region":"r","shared_memory_byte_size":4})"));
   ASSERT_FALSE(input.ok());
   EXPECT_EQ(input.status().code(), StatusCode::kUnsupported);
   EXPECT_EQ(input.status().message(),
-            "input 'x': shared memory is not supported; send the tensor in the request's body");
-  for (const char* parameter : {R"("shared_memory_region":"r")", R"("classification":3)"}) {
+            "shared memory is off; send tensors in the request, or start the server with --shared-memory");
+  for (const char* parameter : {R"("shared_memory_region":"r","shared_memory_byte_size":4)", R"("classification":3)"}) {
     const auto output =
         Decode(R"({"inputs":[],"outputs":[{"name":"score","parameters":{)" + std::string(parameter) + "}}]}");
     ASSERT_FALSE(output.ok());

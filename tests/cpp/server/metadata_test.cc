@@ -18,7 +18,7 @@ serving::ModelPtr Served(EngineStats stats = {}) {
 }
 
 TEST(Metadata, Server) {
-  EXPECT_EQ(ServerMetadataJson("1.2"),
+  EXPECT_EQ(ServerMetadataJson("1.2", false),
             R"({"name":"recpile","version":"1.2",)"
             R"("extensions":["binary_tensor_data","model_configuration","model_repository","statistics"]})");
 }
@@ -42,6 +42,7 @@ TEST(Metadata, StatsHaveTritonsForm) {
   const EngineStats stats{.requests_ok = 5,
                           .requests_failed = 1,
                           .requests_rejected = 2,
+                          .requests_expired = 1,
                           .samples = 50,
                           .batches = 3,
                           .queued = 4,
@@ -63,7 +64,7 @@ TEST(Metadata, StatsHaveTritonsForm) {
   EXPECT_EQ(entry["inference_stats"], json::parse(R"({"success":{"count":2,"ns":900},"fail":{"count":1,"ns":30},
       "queue":{"count":6,"ns":600},"compute_input":{"count":3,"ns":0},"compute_infer":{"count":3,"ns":700},
       "compute_output":{"count":3,"ns":0}})"));
-  EXPECT_EQ(entry["recpile"], json::parse(R"({"rejected_count":2,"queued_count":4})"));
+  EXPECT_EQ(entry["recpile"], json::parse(R"({"rejected_count":2,"expired_count":1,"queued_count":4})"));
 }
 
 TEST(Metadata, ErrorsSurviveTextThatIsNotUtf8) {

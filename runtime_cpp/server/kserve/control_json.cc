@@ -1,4 +1,4 @@
-#include "kserve/repository_json.h"
+#include "kserve/control_json.h"
 
 #include "kserve/request_json.h"
 #include "nlohmann/json.hpp"
@@ -56,6 +56,32 @@ Status CheckControlParameter(std::string_view key) {
   if (key != "config" && !key.starts_with("file:")) return Status();
   return Status::Unsupported("parameter '" + Excerpt(key) +
                              "': models are loaded from the server's repository only, with the server's options");
+}
+
+Result<serving::MemoryRegion> ParseRegisterRequest(std::string_view body, const std::string& name) {
+  RECPILE_ASSIGN_OR_RETURN(const json request, ParseObject(body));
+  const auto key = request.find("key");
+  const auto size = request.find("byte_size");
+  const auto offset = request.find("offset");
+  const bool valid = key != request.end() && key->is_string() && size != request.end() && size->is_number_unsigned() &&
+                     (offset == request.end() || offset->is_number_unsigned());
+  if (!valid) {
+    return Status::InvalidArgument(
+        "the body must have \"key\" (a string), \"byte_size\" and, if wanted, \"offset\" (integers of at least 0)");
+  }
+  return serving::MemoryRegion{.name = name,
+                               .key = key->get<std::string>(),
+                               .offset = offset == request.end() ? 0 : offset->get<uint64_t>(),
+                               .byte_size = size->get<uint64_t>()};
+}
+
+std::string MemoryStatusJson(const std::vector<serving::MemoryRegion>& regions) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const serving::MemoryRegion& region : regions) {
+    list.push_back(
+        {{"name", region.name}, {"key", region.key}, {"offset", region.offset}, {"byte_size", region.byte_size}});
+  }
+  return list.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace recpile::kserve

@@ -1,4 +1,4 @@
-// The JSON bodies of the repository's endpoints.
+// The JSON bodies of the endpoints that control the server: its repository and its shared memory.
 #pragma once
 
 #include <string>
@@ -7,6 +7,7 @@
 
 #include "recpile/status.h"
 #include "serving/repository.h"
+#include "serving/shared_memory.h"
 
 namespace recpile::kserve {
 
@@ -17,7 +18,12 @@ std::string RepositoryIndexJson(const std::vector<serving::RepositoryEntry>& ind
 // POST /v2/repository/models/{m}/load and unload. Refuses what is not JSON, and Triton's parameters `config` and
 // `file:...`, which would make the server load what a client sent: an artifact is code. Others are ignored.
 Status CheckControlRequest(std::string_view body);
-// The same for one parameter.
+// The same for one parameter, of either protocol.
 Status CheckControlParameter(std::string_view key);
+
+// POST /v2/systemsharedmemory/region/{name}/register
+Result<serving::MemoryRegion> ParseRegisterRequest(std::string_view body, const std::string& name);
+// GET /v2/systemsharedmemory/status
+std::string MemoryStatusJson(const std::vector<serving::MemoryRegion>& regions);
 
 }  // namespace recpile::kserve
