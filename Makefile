@@ -7,10 +7,10 @@ SHELL := /bin/bash
 JOBS ?= 2
 DEMO_ARGS ?=
 
-CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
+CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench bench-serving bench-fusions clean
+.PHONY: help setup demo test test-fast check format bench bench-serving bench-fusions sanitize fuzz clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
@@ -18,6 +18,8 @@ help:
 	@echo "make check   format, lint and types"
 	@echo "make format  apply the formatters"
 	@echo "make bench   benchmarks of the engine; make bench-serving: of the server; make bench-fusions: of fusions"
+	@echo "make sanitize  the C++ tests with address, undefined-behaviour and thread sanitizers"
+	@echo "make fuzz    the fuzzers, FUZZ_SECONDS each (60)"
 
 setup: $(VENV)/.built
 
@@ -59,6 +61,14 @@ bench-serving: setup
 # What each fusion is worth, into the table of docs/fusions.md: tens of minutes, on a machine that does nothing else.
 bench-fusions: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fusions.py --docs docs/fusions.md
+
+# Our own code, but for what runs inside libtorch: that is not built for sanitizers.
+sanitize: $(VENV)/.packages
+	scripts/sanitize.sh "$(VENV)" $(JOBS)
+
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.packages
+	scripts/fuzz.sh "$(VENV)" $(JOBS) $(FUZZ_SECONDS)
 
 check: $(VENV)/.packages
 	$(BIN)/ruff format --check .
