@@ -25,6 +25,7 @@ struct Raw {
   std::string versions = "latest";
   bool no_verify_checksums = false;
   std::string timeout_action = "reject";
+  std::string pad_batches = "auto";
   std::string host = "127.0.0.1";
   std::string http_port = "8000";
   std::string grpc_port = kHasGrpc ? "8001" : "off";
@@ -98,6 +99,8 @@ void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
          "How long a request may wait for company while an instance is idle");
   Text(app, "Batching", "--preferred-batch-size", engine.preferred_batch_sizes, "N ...",
        "Batches of just so many candidates run at once; others wait, as long as the delay says");
+  Choice(app, "Batching", "--pad-batches", raw.pad_batches, {"auto", "always", "never"},
+         "Run batches at a few sizes only, padded; auto: of models with bf16 layers");
   Number(app, "Batching", "--priority-levels", engine.priority_levels, 1, 1000,
          "Requests may ask for priority 1 (first) to N; 1: all are equal");
   Number(app, "Batching", "--default-priority-level", engine.default_priority_level, 0, 1000,
@@ -176,6 +179,9 @@ void Finish(const Raw& raw, CommandLine& options) {
         .control = raw.control == "explicit"};
   }
   options.engine.verify_checksums = !raw.no_verify_checksums;
+  options.engine.pad_batches = raw.pad_batches == "always"  ? PadBatches::kAlways
+                               : raw.pad_batches == "never" ? PadBatches::kNever
+                                                            : PadBatches::kAuto;
   options.engine.timeout_action = raw.timeout_action == "delay" ? TimeoutAction::kDelay : TimeoutAction::kReject;
   options.grace = std::chrono::seconds(raw.grace_seconds);
   options.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;

@@ -42,9 +42,16 @@ def test_requests_of_both_protocols_are_counted(tiny):
     assert metrics[f"recpile_inference_pending_request_count{{{LABELS}}}"] == 0
     assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="OTHER"}}'] == 2
     assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == 0
-    for part in ("request", "queue", "compute_infer"):
+    for part in ("request", "queue", "compute_input", "compute_infer", "compute_output"):
         assert metrics[f"recpile_inference_{part}_duration_us{{{LABELS}}}"] > 0
-    assert metrics[f"recpile_inference_request_histogram_us_count{{{LABELS}}}"] == 4
+    # A value a request, or a batch.
+    for one in ("request", "queue", "compute_input", "compute_infer", "compute_output"):
+        assert metrics[f"recpile_inference_{one}_histogram_us_count{{{LABELS}}}"] == 4
+    assert metrics[f"recpile_inference_batch_size_sum{{{LABELS}}}"] == 8
+    assert metrics[f'recpile_inference_batch_size_bucket{{{LABELS},le="2"}}'] == 4
+    stages = {name for name in metrics if name.startswith("recpile_inference_stage_histogram_us_count")}
+    assert len(stages) == 2
+    assert all(metrics[name] == 4 for name in stages)
     assert metrics[f'recpile_inference_request_histogram_us_bucket{{{LABELS},le="+Inf"}}'] == 4
     assert metrics[f'recpile_table_bytes{{{LABELS},table="user",dtype="fp32"}}'] == 50 * 16 * 4
     assert metrics[f"recpile_model_loaded_timestamp_seconds{{{LABELS}}}"] > 1_700_000_000
@@ -68,7 +75,7 @@ def test_requests_that_ran_out_of_time_are_unavailable_and_rejected(tiny):
     with ServerProcess(tiny, "--default-timeout-microseconds", "1") as server:
         for protocol, url in ((triton_http, server.url), (triton_grpc, server.grpc_url)):
             client = protocol.InferenceServerClient(url)
-            with pytest.raises(InferenceServerException, match="503|UNAVAILABLE"):
+            with pytest.raises(InferenceServerException, match=r"503|UNAVAILABLE"):
                 client.infer("tiny_dlrm", tensors(protocol, flat_request()))
             # What a request says of itself goes before the default.
             client.infer("tiny_dlrm", tensors(protocol, flat_request()), timeout=20_000_000)

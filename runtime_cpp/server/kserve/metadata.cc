@@ -29,6 +29,7 @@ Json TensorsConfig(const std::vector<TensorSpec>& specs) {
 }
 
 Json Duration(uint64_t count, uint64_t ns) { return {{"count", count}, {"ns", ns}}; }
+Json Duration(const Histogram& us) { return Duration(us.count(), static_cast<uint64_t>(us.sum * 1000)); }
 
 Json ModelStats(const serving::ServedModel& model) {
   const EngineStats stats = model.stats();
@@ -36,9 +37,9 @@ Json ModelStats(const serving::ServedModel& model) {
   const Json inference = {{"success", Duration(meter.successes(), meter.success_ns())},
                           {"fail", Duration(meter.failures(), meter.failure_ns())},
                           {"queue", Duration(stats.requests_ok + stats.requests_failed, stats.queue_ns)},
-                          {"compute_input", Duration(stats.batches, 0)},
-                          {"compute_infer", Duration(stats.batches, stats.compute_ns)},
-                          {"compute_output", Duration(stats.batches, 0)}};
+                          {"compute_input", Duration(stats.coalesce_us)},
+                          {"compute_infer", Duration(stats.infer_us)},
+                          {"compute_output", Duration(stats.split_us)}};
   return {{"name", model.info.name},
           {"version", model.info.version},
           {"last_inference", meter.last_ms()},
@@ -47,7 +48,9 @@ Json ModelStats(const serving::ServedModel& model) {
           {"inference_stats", inference},
           {"recpile",
            {{"rejected_count", stats.requests_rejected},
+            {"shed_count", stats.requests_shed},
             {"expired_count", stats.requests_expired},
+            {"padded_count", stats.padded_rows},
             {"queued_count", stats.queued}}}};
 }
 

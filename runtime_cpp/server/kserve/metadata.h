@@ -23,9 +23,8 @@ std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving:
 std::string ModelConfigJson(const ModelInfo& model);
 
 // GET /v2/models/{m}/stats, in Triton's form. What differs from Triton's, because the engine counts so:
-// - compute_infer is a sum over batches, not over requests, and includes assembling the batch and splitting its
-// outputs;
-//   compute_input and compute_output, which clients require, are therefore 0 ns;
+// - compute_input (joining requests), compute_infer (the stages) and compute_output (cutting outputs) are sums over
+//   batches, not over requests;
 // - fail includes the requests that were refused.
 // What Triton does not have lies under "recpile".
 std::string ModelStatsJson(const std::vector<serving::ModelPtr>& models);

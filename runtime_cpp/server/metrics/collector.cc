@@ -1,73 +1,15 @@
 #include "metrics/collector.h"
 
-#include <prometheus/metric_family.h>
-
 #include <chrono>
 #include <string>
-#include <utility>
+
+#include "metrics/families.h"
 
 namespace recpile::metrics {
 namespace {
 
-using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-
-// One model while it is read: its labels, and its engine's counters, read once so that they fit together.
-struct Sample {
-  const serving::ServedModel& model;
-  EngineStats stats;
-};
-
-using Labels = std::vector<std::pair<std::string, std::string>>;
-
-ClientMetric Labelled(const Sample& sample, const Labels& more = {}) {
-  ClientMetric metric;
-  metric.label.push_back({"model", sample.model.info.name});
-  metric.label.push_back({"version", sample.model.info.version});
-  for (const auto& [name, value] : more) metric.label.push_back({name, value});
-  return metric;
-}
-
-class Families {
- public:
-  explicit Families(const std::vector<Sample>& samples) : samples_(samples) {}
-
-  // `read(sample)` gives the value for each model.
-  template <typename Read>
-  void Counter(const char* name, const char* help, Read read) {
-    MetricFamily& family = Begin(name, help, MetricType::Counter);
-    for (const Sample& sample : samples_) {
-      family.metric.push_back(Labelled(sample));
-      family.metric.back().counter.value = static_cast<double>(read(sample));
-    }
-  }
-  template <typename Read>
-  void Gauge(const char* name, const char* help, Read read) {
-    MetricFamily& family = Begin(name, help, MetricType::Gauge);
-    for (const Sample& sample : samples_) {
-      family.metric.push_back(Labelled(sample));
-      family.metric.back().gauge.value = static_cast<double>(read(sample));
-    }
-  }
-  // `fill(sample, family)` adds the metrics of each model.
-  template <typename Fill>
-  void Custom(const char* name, const char* help, MetricType type, Fill fill) {
-    MetricFamily& family = Begin(name, help, type);
-    for (const Sample& sample : samples_) fill(sample, &family);
-  }
-
-  std::vector<MetricFamily> Take() { return std::move(families_); }
-
- private:
-  MetricFamily& Begin(const char* name, const char* help, MetricType type) {
-    families_.push_back({.name = std::string("recpile_") + name, .help = help, .type = type, .metric = {}});
-    return families_.back();
-  }
-
-  const std::vector<Sample>& samples_;
-  std::vector<MetricFamily> families_;
-};
 
 double Micro(uint64_t ns) { return static_cast<double>(ns) / 1000; }
 
@@ -82,12 +24,20 @@ void AddRequests(Families* families) {
                        family->metric.back().counter.value = static_cast<double>(one.model.meter->failures(reason));
                      }
                    });
-  families->Counter("inference_count", "Candidates answered", [](const Sample& one) { return one.stats.samples; });
-  families->Counter("inference_exec_count", "Batches run", [](const Sample& one) { return one.stats.batches; });
+  families->Counter("inference_shed_count", "Requests refused for lack of room or time",
+                    [](const Sample& one) { return one.stats.requests_shed; });
   families->Counter("inference_expired_count", "Accepted requests whose timeout passed, or would have",
                     [](const Sample& one) { return one.stats.requests_expired; });
   families->Gauge("inference_pending_request_count", "Requests that wait for an instance",
                   [](const Sample& one) { return one.stats.queued; });
+}
+
+void AddBatches(Families* families) {
+  families->Counter("inference_count", "Candidates answered", [](const Sample& one) { return one.stats.samples; });
+  families->Counter("inference_exec_count", "Batches run", [](const Sample& one) { return one.stats.batches; });
+  families->Counter("inference_padded_count", "Candidates that batches were padded with",
+                    [](const Sample& one) { return one.stats.padded_rows; });
+  families->Distribution("inference_batch_size", "Candidates in a batch, without padding", &EngineStats::batch_size);
 }
 
 void AddTimes(Families* families) {
@@ -95,13 +45,29 @@ void AddTimes(Families* families) {
                     [](const Sample& one) { return Micro(one.model.meter->success_ns()); });
   families->Counter("inference_queue_duration_us", "Waiting for an instance, summed over requests",
                     [](const Sample& one) { return Micro(one.stats.queue_ns); });
-  families->Counter("inference_compute_infer_duration_us",
-                    "Assembling a batch, running its stages and splitting its outputs, summed over batches",
-                    [](const Sample& one) { return Micro(one.stats.compute_ns); });
+  families->Counter("inference_compute_input_duration_us", "Joining the requests of a batch, summed over batches",
+                    [](const Sample& one) { return one.stats.coalesce_us.sum; });
+  families->Counter("inference_compute_infer_duration_us", "Running the stages, summed over batches",
+                    [](const Sample& one) { return one.stats.infer_us.sum; });
+  families->Counter("inference_compute_output_duration_us", "Cutting the outputs of a batch, summed over batches",
+                    [](const Sample& one) { return one.stats.split_us.sum; });
   families->Custom("inference_request_histogram_us", "Distribution of inference_request_duration_us",
                    MetricType::Histogram, [](const Sample& one, MetricFamily* family) {
                      family->metric.push_back(Labelled(one));
                      family->metric.back().histogram = one.model.meter->durations_us().Collect().histogram;
+                   });
+  families->Distribution("inference_queue_histogram_us", "Waiting for an instance, a request", &EngineStats::queue_us);
+  families->Distribution("inference_compute_input_histogram_us", "Joining the requests, a batch",
+                         &EngineStats::coalesce_us);
+  families->Distribution("inference_compute_infer_histogram_us", "Running the stages, a batch", &EngineStats::infer_us);
+  families->Distribution("inference_compute_output_histogram_us", "Cutting the outputs, a batch",
+                         &EngineStats::split_us);
+  families->Custom("inference_stage_histogram_us", "Running one stage, a batch", MetricType::Histogram,
+                   [](const Sample& one, MetricFamily* family) {
+                     for (const StageStats& stage : one.stats.stages) {
+                       family->metric.push_back(Labelled(one, {{"stage", stage.name}, {"kind", stage.kind}}));
+                       family->metric.back().histogram = ToPrometheus(stage.duration_us);
+                     }
                    });
 }
 
@@ -126,6 +92,7 @@ std::vector<MetricFamily> Collector::Collect() const {
   for (const serving::ModelPtr& model : models) samples.push_back({*model, model->stats()});
   Families families(samples);
   AddRequests(&families);
+  AddBatches(&families);
   AddTimes(&families);
   AddModels(&families);
   return families.Take();

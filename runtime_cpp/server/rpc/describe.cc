@@ -11,6 +11,10 @@ void SetDuration(uint64_t count, uint64_t ns, inference::StatisticDuration* out)
   out->set_ns(ns);
 }
 
+void SetDuration(const Histogram& us, inference::StatisticDuration* out) {
+  SetDuration(us.count(), static_cast<uint64_t>(us.sum * 1000), out);
+}
+
 void SetTensor(const TensorSpec& spec, inference::ModelMetadataResponse::TensorMetadata* out) {
   out->set_name(spec.name);
   out->set_datatype(std::string(kserve::DatatypeName(spec.dtype)));
@@ -63,9 +67,9 @@ void DescribeStatistics(const serving::ServedModel& model, inference::ModelStati
   SetDuration(meter.successes(), meter.success_ns(), times->mutable_success());
   SetDuration(meter.failures(), meter.failure_ns(), times->mutable_fail());
   SetDuration(stats.requests_ok + stats.requests_failed, stats.queue_ns, times->mutable_queue());
-  SetDuration(stats.batches, 0, times->mutable_compute_input());
-  SetDuration(stats.batches, stats.compute_ns, times->mutable_compute_infer());
-  SetDuration(stats.batches, 0, times->mutable_compute_output());
+  SetDuration(stats.coalesce_us, times->mutable_compute_input());
+  SetDuration(stats.infer_us, times->mutable_compute_infer());
+  SetDuration(stats.split_us, times->mutable_compute_output());
 }
 
 void DescribeRepository(const std::vector<serving::RepositoryEntry>& index, bool ready_only,

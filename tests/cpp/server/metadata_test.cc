@@ -47,7 +47,10 @@ TEST(Metadata, StatsHaveTritonsForm) {
                           .batches = 3,
                           .queued = 4,
                           .queue_ns = 600,
-                          .compute_ns = 700};
+                          .padded_rows = 6,
+                          .coalesce_us = {.counts = {3}, .sum = 0.1},
+                          .infer_us = {.counts = {1, 2}, .sum = 3.5},
+                          .split_us = {.counts = {0, 3}, .sum = 5}};
   const serving::ModelPtr model = Served(stats);
   using std::chrono::nanoseconds;
   model->meter->Answered(StatusCode::kOk, nanoseconds(400));
@@ -62,9 +65,10 @@ TEST(Metadata, StatsHaveTritonsForm) {
   EXPECT_EQ(entry["execution_count"], 3);
   EXPECT_GT(entry["last_inference"], 0);
   EXPECT_EQ(entry["inference_stats"], json::parse(R"({"success":{"count":2,"ns":900},"fail":{"count":1,"ns":30},
-      "queue":{"count":6,"ns":600},"compute_input":{"count":3,"ns":0},"compute_infer":{"count":3,"ns":700},
-      "compute_output":{"count":3,"ns":0}})"));
-  EXPECT_EQ(entry["recpile"], json::parse(R"({"rejected_count":2,"expired_count":1,"queued_count":4})"));
+      "queue":{"count":6,"ns":600},"compute_input":{"count":3,"ns":100},"compute_infer":{"count":3,"ns":3500},
+      "compute_output":{"count":3,"ns":5000}})"));
+  EXPECT_EQ(entry["recpile"],
+            json::parse(R"({"rejected_count":2,"shed_count":0,"expired_count":1,"padded_count":6,"queued_count":4})"));
 }
 
 TEST(Metadata, ErrorsSurviveTextThatIsNotUtf8) {
