@@ -32,7 +32,7 @@ $(VENV)/.packages: pyproject.toml scripts/setup_system.sh scripts/setup_python.s
 $(VENV)/.built: $(VENV)/.packages $(BUILD_INPUTS)
 	@echo "building (minutes the first time)"
 	@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
-	  -C cmake.define.RECPILE_TESTS=ON --editable .
+	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_GRPC=ON --editable .
 	@touch $@
 
 demo: setup

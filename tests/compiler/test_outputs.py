@@ -64,8 +64,8 @@ def test_a_named_tuple_may_be_named_otherwise_by_position() -> None:
             ("score",),
             r"returns 2 outputs; the schema names 1: \['score'\]. To drop some, name all of them",
         ),
-        (3, ("score",), "the model returns int; it must return a tensor, or a tuple or dict"),
-        ({"score": None}, ("score",), "output 'score' is NoneType; outputs are tensors: leave it out"),
+        (3, ("score",), "the model returns a int; return a tensor, a tuple of tensors or a dict"),
+        ({"score": None}, ("score",), "returns a NoneType for output 'score'; every output is a tensor: leave it out"),
     ],
 )
 def test_what_does_not_fit_the_schema_is_refused(got: object, names: tuple[str, ...], message: str) -> None:
