@@ -19,7 +19,7 @@ from recpile.passes.graph import (
     lookups,
     recaptured,
 )
-from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES, pack, row_bytes, unpack
+from recpile.pycompiler.packing import FBGEMM_TYPES, check_dtype, pack, row_bytes, unpack
 from recpile.pycompiler.program import Program, Table, TableError
 
 _ROWS_AT_ONCE = 1 << 16
@@ -34,8 +34,7 @@ class TablePrecision:
 
     def __post_init__(self) -> None:
         for got in (self.default, *(dtype for _, dtype in self.rules)):
-            if got not in TABLE_DTYPES:
-                raise ValueError(f"embedding dtype: got '{got}'; use one of {', '.join(TABLE_DTYPES)}")
+            check_dtype(got)
 
     @staticmethod
     def parse(texts: list[str]) -> TablePrecision:
