@@ -1,10 +1,10 @@
 """Scale and bias of a row with few levels: rounding all of its range to 4 or 16 values is far from the best.
 
-Greedy clipping (Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", arXiv:1911.02079, section
-3.2): the end of the range whose move inwards leaves the smaller squared error moves, again and again, and the best range
-seen is kept. Then scale and bias are fitted to the codes by least squares and the codes chosen anew, while that helps.
-Every row is searched on its own, so how often rows are hit changes no row's best scale; it matters where tables are
-weighed against each other (pycompiler/precision/).
+Greedy clipping (Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", arXiv:1911.02079, 3.2):
+the end of the range whose move inwards leaves the smaller squared error moves, again and again, and the best range
+seen is kept. Then scale and bias are fitted to the codes by least squares and the codes chosen anew, while that
+helps. Every row is searched on its own, so how often rows are hit changes no row's best scale; it matters where
+tables are weighed against each other (pycompiler/precision/).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from recpile.passes.base import Pass, run_passes
+from recpile.passes.cast_dense import DensePrecision
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.writer import write_artifact
@@ -30,7 +31,7 @@ class CompileOptions:
     name: str
     version: str = "1"
     tables: TablePrecision = field(default_factory=TablePrecision)
-    dense_dtype: str = "fp32"
+    dense_dtype: str | DensePrecision = "fp32"
     eval_data: EvalData | None = None
     extra_passes: tuple[Pass, ...] = ()
 

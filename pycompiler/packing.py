@@ -26,8 +26,8 @@ def check_dtype(dtype: str) -> None:
     """ValueError for a type that no table can have."""
     if dtype == "bf16":
         raise ValueError(
-            "embedding dtype: got 'bf16', which FBGEMM's inference lookup for CPUs does not read (it dies of a division "
-            "by zero); use fp16, of the same size and nearer to fp32 below 65504, or int8"
+            "embedding dtype: got 'bf16', which FBGEMM's inference lookup for CPUs does not read (it divides by zero); "
+            "use fp16, of the same size and nearer to fp32 below 65504, or int8"
         )
     if dtype not in TABLE_DTYPES:
         raise ValueError(f"embedding dtype: got '{dtype}'; use one of {', '.join(TABLE_DTYPES)}")

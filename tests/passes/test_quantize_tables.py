@@ -97,7 +97,7 @@ def test_an_unknown_type_is_refused_with_the_types_there_are(texts: list[str]) -
 
 
 def test_bf16_rows_are_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match="bf16', which FBGEMM's inference lookup for CPUs does not read .*use fp16"):
+    with pytest.raises(ValueError, match=r"bf16', which FBGEMM's inference lookup for CPUs does not read .*use fp16"):
         TablePrecision("bf16")
 
 
