@@ -34,6 +34,7 @@ class CompileOptions:
     dense_dtype: str | DensePrecision = "fp32"
     eval_data: EvalData | None = None
     extra_passes: tuple[Pass, ...] = ()
+    precision_search: dict | None = None  # what a search for precisions found, for the manifest
 
     def __post_init__(self) -> None:
         for what, got in (("name", self.name), ("version", self.version)):
@@ -97,6 +98,8 @@ def compile_model(
         if options.eval_data is not None:
             progress("measure quality")
             quality = measure_quality(model, program, options.eval_data)
+        if options.precision_search is not None:
+            quality["precision_search"] = options.precision_search
 
         progress("write and check the artifact")
         exact = all(step.exact for step in steps)

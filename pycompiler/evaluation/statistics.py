@@ -38,6 +38,12 @@ def relative_loss(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> 
     return float(losses(labels, after).mean() / losses(labels, before).mean() - 1)
 
 
+def relative_loss_noise(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """The standard error of relative_loss: rows differ in how much they lose."""
+    first, difference = losses(labels, before), losses(labels, after) - losses(labels, before)
+    return float(difference.std() / np.sqrt(len(labels)) / first.mean())
+
+
 def relative_loss_interval(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> list[float]:
     """The paired 95 % bootstrap interval of relative_loss."""
     first, second = losses(labels, before), losses(labels, after)
