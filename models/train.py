@@ -1,7 +1,8 @@
 """`python -m recpile.models.train`: train the example model, compare it with its baseline, write a checkpoint.
 
-Writes DIR/checkpoint.pt (the state_dict), DIR/held_out.npz (flat inputs and labels of the held-out days, for
-`recpile export --eval-data`) and DIR/report.json (what was measured).
+Writes into DIR: checkpoint.pt (the state_dict), calibration.npz and held_out.npz (flat inputs and labels of the
+validation days and of the held-out days, for `recpile export --calibration` and `--eval-data`) and report.json (what was
+measured).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from recpile.models.fit import TrainOptions, fit, score
 from recpile.models.metrics import Quality, quality
 from recpile.models.ratings import Ratings
 
-CHECKPOINT, HELD_OUT, REPORT = "checkpoint.pt", "held_out.npz", "report.json"
+CHECKPOINT, CALIBRATION, HELD_OUT, REPORT = "checkpoint.pt", "calibration.npz", "held_out.npz", "report.json"
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def train(splits: Splits, options: TrainOptions, console: Console | None = None)
 
 
 def save_run(folder: Path, model: MovieLensDLRM, splits: Splits, report: TrainReport) -> None:
-    """Write CHECKPOINT, HELD_OUT and REPORT into `folder`, which is made if it is missing."""
+    """Write CHECKPOINT, CALIBRATION, HELD_OUT and REPORT into `folder`, which is made if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), folder / CHECKPOINT)
+    save_examples(folder / CALIBRATION, splits.validation)
     save_examples(folder / HELD_OUT, splits.held_out)
     (folder / REPORT).write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import torch
 from torch.export import ExportedProgram
@@ -23,6 +24,27 @@ _aten = torch.ops.aten
 _LAYERS = (_aten.linear.default, _aten.addmm.default, _aten.mm.default, _aten.bmm.default, _aten.matmul.default)
 
 
+@dataclass(frozen=True)
+class DensePrecision:
+    """A type for every compiled stage: the first rule whose glob matches the stage's name, else `default`."""
+
+    default: str = "fp32"
+    rules: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for got in (self.default, *(dtype for _, dtype in self.rules)):
+            if got not in DENSE_DTYPES:
+                raise ValueError(f"dense dtype: got '{got}'; use one of {', '.join(DENSE_DTYPES)}")
+
+    @property
+    def lowest(self) -> str:
+        """ "bf16" if any stage may be."""
+        return "bf16" if "bf16" in (self.default, *(dtype for _, dtype in self.rules)) else "fp32"
+
+    def of(self, stage: str) -> str:
+        return next((dtype for glob, dtype in self.rules if fnmatchcase(stage, glob)), self.default)
+
+
 class CastDense(Pass):
     """Casts what flows into a stage's layers, and their weights, to bf16; each output's last layer stays fp32.
 
@@ -33,14 +55,16 @@ class CastDense(Pass):
     ties cost AUC.
     """
 
-    def __init__(self, dtype: str = "fp32") -> None:
-        if dtype not in DENSE_DTYPES:
-            raise ValueError(f"dense dtype: got '{dtype}'; use one of {', '.join(DENSE_DTYPES)}")
-        self.dtype = dtype
-        self.exact = dtype == "fp32"
+    def __init__(self, precision: str | DensePrecision = "fp32") -> None:
+        self.precision = DensePrecision(precision) if isinstance(precision, str) else precision
+        self.exact = self.precision.lowest == "fp32"
 
     def run(self, program: Program) -> PassResult:
-        if self.dtype == "fp32":
+        names = [stage.name for stage in program.stages if stage.kind == "compiled"]
+        for glob, _ in self.precision.rules:
+            if not any(fnmatchcase(name, glob) for name in names):
+                raise ValueError(f"dense dtype rule '{glob}' matches no stage; the stages are {', '.join(names)}")
+        if self.exact:
             return PassResult(program.with_notes(self.declined("dense stages", "fp32 was asked for")), changed=False)
         stages, notes = [], []
         specs = program.value_specs()
@@ -48,7 +72,10 @@ class CastDense(Pass):
             stages.append(stage)
             if stage.kind != "compiled":
                 continue
-            if stage.precision == self.dtype:
+            if self.precision.of(stage.name) == "fp32":
+                notes.append(self.declined(stage.name, "fp32 was asked for"))
+                continue
+            if stage.precision == "bf16":
                 notes.append(self.declined(stage.name, "is bf16 already"))
                 continue
             cast, layers = _cast(stage, specs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recpile.passes.base import Pass
 from recpile.passes.batch_tables import BatchTables
-from recpile.passes.cast_dense import CastDense
+from recpile.passes.cast_dense import CastDense, DensePrecision
 from recpile.passes.find_lookups import FindLookups
 from recpile.passes.flatten_interactions import FlattenInteractions
 from recpile.passes.fold_batch_norm import FoldBatchNorm
@@ -25,8 +25,9 @@ from recpile.passes.undo_permutes import UndoPermutes
 from recpile.passes.write_out_padding import WriteOutPadding
 
 
-def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ()) -> list[Pass]:
+def passes(tables: TablePrecision, dense: str | DensePrecision, extra: Sequence[Pass] = ()) -> list[Pass]:
     """All passes; `extra` are the user's own (docs/custom_pass.md)."""
+    dense = DensePrecision(dense) if isinstance(dense, str) else dense
     return [
         # First: a lookup must be seen to read the model's inputs, not views of them.
         RemoveIdentities(),
@@ -51,7 +52,7 @@ def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ())
         # Before fusions: they take weights that are read as they are, not computed.
         FoldConstants(),
         # Batch norms first: they stand between linear layers. Merging next, as stacked layers are no linear layers.
-        FoldBatchNorm(dense_dtype),
+        FoldBatchNorm(dense.lowest),
         MergeLinears(),
         FlattenInteractions(),
         StackBranches(),
@@ -60,5 +61,5 @@ def passes(tables: TablePrecision, dense_dtype: str, extra: Sequence[Pass] = ())
         # Every lookup is packed now, and becomes a stage.
         SplitStages(),
         # On stages: each has outputs of its own whose last layers stay fp32.
-        CastDense(dense_dtype),
+        CastDense(dense),
     ]

@@ -19,7 +19,7 @@ from recpile.passes.graph import (
     lookups,
     recaptured,
 )
-from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES, pack, row_bytes, unpack
+from recpile.pycompiler.packing import FBGEMM_TYPES, check_dtype, pack, row_bytes, unpack
 from recpile.pycompiler.program import Program, Table, TableError
 
 _ROWS_AT_ONCE = 1 << 16
@@ -27,15 +27,16 @@ _ROWS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class TablePrecision:
-    """A type for every table: the first rule whose glob matches the table's name, else `default`."""
+    """A type for every table: the first rule whose glob matches the table's name, else the first of `sizes` (bytes,
+    type) that the table's bytes in fp32 reach, else `default`."""
 
     default: str = "fp32"
     rules: tuple[tuple[str, str], ...] = ()
+    sizes: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
-        for got in (self.default, *(dtype for _, dtype in self.rules)):
-            if got not in TABLE_DTYPES:
-                raise ValueError(f"embedding dtype: got '{got}'; use one of {', '.join(TABLE_DTYPES)}")
+        for got in self.types():
+            check_dtype(got)
 
     @staticmethod
     def parse(texts: list[str]) -> TablePrecision:
@@ -48,8 +49,12 @@ class TablePrecision:
         rules = [(glob, dtype) for glob, _, dtype in (text.rpartition("=") for text in texts if "=" in text)]
         return TablePrecision(defaults[0] if defaults else "fp32", tuple(rules))
 
-    def of(self, table: str) -> str:
-        return next((dtype for glob, dtype in self.rules if fnmatchcase(table, glob)), self.default)
+    def types(self) -> list[str]:
+        return [self.default, *(dtype for _, dtype in self.rules), *(dtype for _, dtype in self.sizes)]
+
+    def of(self, table: str, fp32_bytes: int = 0) -> str:
+        by_size = next((dtype for at_least, dtype in self.sizes if fp32_bytes >= at_least), self.default)
+        return next((dtype for glob, dtype in self.rules if fnmatchcase(table, glob)), by_size)
 
 
 class QuantizeTables(Pass):
@@ -61,7 +66,7 @@ class QuantizeTables(Pass):
 
     def __init__(self, precision: TablePrecision = TablePrecision()) -> None:
         self.precision = precision
-        self.exact = {precision.default, *(dtype for _, dtype in precision.rules)} == {"fp32"}
+        self.exact = set(precision.types()) == {"fp32"}
 
     def run(self, program: Program) -> PassResult:
         names = [table.name for table in program.tables.values()]
@@ -99,7 +104,7 @@ class QuantizeTables(Pass):
     def _pack(self, weight: Tensor, table: Table) -> tuple[Tensor, Table]:
         if table.given is not None:
             return table.given, replace(table, dtype=table.given_dtype, packed=True)
-        dtype = self.precision.of(table.name)
+        dtype = self.precision.of(table.name, row_bytes("fp32", table.dim) * table.rows)
         try:
             packed = pack(weight, dtype)
         except ValueError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from recpile.passes.base import Pass, run_passes
+from recpile.passes.cast_dense import DensePrecision
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.writer import write_artifact
@@ -30,9 +31,10 @@ class CompileOptions:
     name: str
     version: str = "1"
     tables: TablePrecision = field(default_factory=TablePrecision)
-    dense_dtype: str = "fp32"
+    dense_dtype: str | DensePrecision = "fp32"
     eval_data: EvalData | None = None
     extra_passes: tuple[Pass, ...] = ()
+    precision_search: dict | None = None  # what a search for precisions found, for the manifest
 
     def __post_init__(self) -> None:
         for what, got in (("name", self.name), ("version", self.version)):
@@ -96,6 +98,8 @@ def compile_model(
         if options.eval_data is not None:
             progress("measure quality")
             quality = measure_quality(model, program, options.eval_data)
+        if options.precision_search is not None:
+            quality["precision_search"] = options.precision_search
 
         progress("write and check the artifact")
         exact = all(step.exact for step in steps)

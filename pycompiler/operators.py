@@ -50,7 +50,7 @@ def embedding_bags(
     looks it up in table feature_table[f]. pooling: an index into POOLINGS. columns: C of each fixed source, 0 for a
     jagged one. Returns fp32 [bags, sum of dim over features]; for pooling "none" [nnz, dim].
     """
-    features = _features(values, lengths, weights, feature_source, feature_row, columns, feature_size)
+    features = bags_by_feature(values, lengths, weights, feature_source, feature_row, columns, feature_size)
 
     def look_up(bag: _Bag, t: int) -> Tensor:
         if pooling == NONE:
@@ -94,7 +94,7 @@ def packed_embedding_bags(
     dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. IndexError for an id outside its
     table: the kernel itself would read past it. The rest, and what it returns, as embedding_bags.
     """
-    features = _features(values, lengths, weights, feature_source, feature_row, columns, feature_size)
+    features = bags_by_feature(values, lengths, weights, feature_source, feature_row, columns, feature_size)
     found = [
         (bag, _lookup(tables[t], dims[t], dtypes[t], bag, pooling))
         for bag, t in zip(features, feature_table, strict=True)
@@ -134,7 +134,7 @@ class _Bag:
     span: slice
 
 
-def _features(values, lengths, weights, feature_source, feature_row, columns, feature_size) -> Iterator[_Bag]:
+def bags_by_feature(values, lengths, weights, feature_source, feature_row, columns, feature_size) -> Iterator[_Bag]:
     ends = [None if one is None else F.pad(one.reshape(-1).to(torch.int64).cumsum(0), (1, 0)) for one in lengths]
     for f, (source, row) in enumerate(zip(feature_source, feature_row, strict=True)):
         if lengths[source] is None:
@@ -184,8 +184,8 @@ def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int) -> Ten
         torch.tensor([dtype], dtype=torch.uint8),
         torch.tensor([0, dim], dtype=torch.int32),
         dim,
-        0,
-        0,
+        most["int2"],
+        most["int4"],
         most["int8"],
         most["fp16"],
         most["fp32"],

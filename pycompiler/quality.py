@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recpile.pycompiler.capture import build_inputs
 from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.evaluation.statistics import quality_of, relative_loss, relative_loss_interval
 from recpile.pycompiler.metrics import auc, check_scores, normalized_entropy
 from recpile.pycompiler.operators import packed_embedding_bags  # noqa: F401  # stages call it
 from recpile.pycompiler.outputs import named_outputs
@@ -194,6 +195,11 @@ def measure_quality(model: nn.Module, program: Program, data: EvalData) -> dict:
         "data": data.name,
         "samples": len(labels),
         **measured,
+        "intervals": {name: quality_of(labels, one.float().numpy())["intervals"] for name, one in scores.items()},
+        "normalized_entropy_loss": {
+            "relative": relative_loss(labels, *(one.float().numpy() for one in scores.values())),
+            "interval": relative_loss_interval(labels, *(one.float().numpy() for one in scores.values())),
+        },
         "max_difference": parity.max,
         "mean_difference": parity.mean,
     }

@@ -20,7 +20,7 @@ Export = Callable[..., Compiled]
 
 @pytest.fixture(scope="session")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """export("tiny_dlrm", tables="int8", dense="bf16") -> Compiled; the same call gives the same artifact."""
+    """export("tiny_dlrm", tables="int8,user=fp16", dense="bf16") -> Compiled; the same call gives the same artifact."""
     folder = tmp_path_factory.mktemp("artifacts")
     made: dict[tuple[str, str, str], Compiled] = {}
 
@@ -28,8 +28,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
         key = (model, tables, dense)
         if key not in made:
             module, schema = getattr(zoo, model)()
-            options = CompileOptions(model, tables=TablePrecision(tables), dense_dtype=dense)
-            made[key] = compile_model(module, schema, folder / f"{'-'.join(key)}.pt2", options)
+            options = CompileOptions(model, tables=TablePrecision.parse(tables.split(",")), dense_dtype=dense)
+            made[key] = compile_model(module, schema, folder / f"{len(made)}-{model}.pt2", options)
         return made[key]
 
     return get

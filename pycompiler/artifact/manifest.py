@@ -41,7 +41,7 @@ def build_manifest(
         "producer": {"recpile": recpile_version()},
         "requires": requirements.of_this_machine(any(stage.kind == "compiled" for stage in program.stages)),
         "model": {"name": program.name, "version": model_version},
-        "inputs": [_input(one) for one in program.schema.inputs],
+        "inputs": [input_entry(one) for one in program.schema.inputs],
         "outputs": [
             {"name": name, "value": value, **_spec(specs[value])}
             for name, value in zip(program.schema.outputs, program.outputs, strict=True)
@@ -65,7 +65,7 @@ def _spec(spec: TensorSpec) -> dict:
     return {"dtype": DTYPE_NAMES[spec.dtype], "shape": list(spec.shape)}
 
 
-def _input(one: Input) -> dict:
+def input_entry(one: Input) -> dict:
     kind = {Dense: "dense", Jagged: "jagged", KeyedJagged: "keyed_jagged"}[type(one)]
     keys = {"keys": list(one.keys)} if isinstance(one, KeyedJagged) else {}
     tensors = [{"name": spec.name, **_spec(spec)} for spec in one.tensors()]

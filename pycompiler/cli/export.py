@@ -20,6 +20,7 @@ from recpile.pycompiler.cli.doctor import add_doctor_options
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
 from recpile.pycompiler.cli.explain import print_explanation
 from recpile.pycompiler.cli.model_options import ModelOptions, add_checkpoint_options, add_schema_options
+from recpile.pycompiler.cli.precision import add_precision_options, check_options, with_precision
 from recpile.pycompiler.cli.summary import print_summary
 from recpile.pycompiler.compile import CompileOptions, compile_model
 from recpile.pycompiler.doctor import diagnose, diagnose_artifact
@@ -64,10 +65,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--dense-dtype", default="fp32", choices=DENSE_DTYPES, help="of the dense layers (default fp32)"
     )
+    add_precision_options(parser)
     parser.add_argument("--name", metavar="NAME", help="of the model when served (default: the output's file name)")
     parser.add_argument("--model-version", default="1", metavar="V", help="of the model when served (default 1)")
     parser.add_argument(
-        "--eval-data", metavar="FILE", help=".npz of flat inputs and 'labels': AUC and NE go into the manifest"
+        "--eval-data",
+        metavar="FILE",
+        help=".npz of flat inputs and 'labels', .parquet or .csv: AUC and NE go into the manifest",
     )
     parser.add_argument(
         "--pass",
@@ -96,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if output.suffix != ".pt2":
         raise ValueError(f"--output: got '{output}'; use a file name that ends in .pt2")
+    check_options(options)
     if options.onnx:
         onnx.check_option(options.onnx)
     chosen = CompileOptions(
@@ -103,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
         version=options.model_version,
         tables=TablePrecision.parse(options.embedding_dtype),
         dense_dtype=options.dense_dtype,
-        eval_data=EvalData.load(options.eval_data) if options.eval_data else None,
+        eval_data=EvalData.load(options.eval_data) if (options.eval_data or "").endswith(".npz") else None,
         extra_passes=tuple(load_pass(text) for text in options.passes),
     )
     console = make_console()
@@ -116,6 +121,12 @@ def run(options: argparse.Namespace) -> int:
             steps.begin(step)
             status.update(step)
 
+        with_types = with_precision(options, chosen, model, schema, console, progress)
+        if with_types is None:
+            steps.end()
+            console.print(f"{output} was not written")
+            return 1
+        chosen = with_types
         diagnosis = None
         if options.doctor:
             progress("examine the captured graph")

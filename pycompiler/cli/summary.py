@@ -71,6 +71,12 @@ def _print_quality(console: Console, quality: dict) -> None:
             f"{name:>8}: AUC {measured['auc']:.5f}, normalized entropy {measured['normalized_entropy']:.5f} "
             f"on {quality['samples']:,} rows of {quality['data']}"
         )
+    lost = quality.get("normalized_entropy_loss")  # artifacts of older versions have none
+    if lost:
+        low, high = (f"{100 * one:+.3g}" for one in lost["interval"])
+        console.print(
+            f"normalized entropy changed by {100 * lost['relative']:+.3g} % (95 % interval {low} to {high} %)"
+        )
 
 
 def _print_costs(console: Console, manifest: dict) -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from recpile.pycompiler.operators import packed_embedding_bags
-from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES, pack, row_bytes, unpack
+from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES, fits, pack, row_bytes, unpack
 
-DIMS = (1, 3, 4, 8, 33, 128)
+DIMS = (1, 3, 4, 6, 8, 33, 36, 128)
+CASES = [(dtype, dim) for dtype in TABLE_DTYPES for dim in DIMS if fits(dtype, dim)]
 
 
 def looked_up(packed: Tensor, dtype: str, dim: int) -> Tensor:
@@ -41,19 +42,37 @@ def test_an_int8_row_is_scale_and_bias_in_fp16_and_a_byte_an_element() -> None:
     assert round_trip(torch.tensor([[2.0, 129.5, 2.5, 10.2]]), "int8").tolist() == [[2.0, 129.5, 2.5, 10.0]]
 
 
-@pytest.mark.parametrize("dim", DIMS)
-def test_row_bytes_are_those_of_a_packed_row(dim: int) -> None:
-    assert {dtype: row_bytes(dtype, dim) for dtype in TABLE_DTYPES} == {
-        "fp32": 4 * dim,
-        "fp16": 2 * dim,
-        "int8": 4 + dim,
-    }
-    for dtype in TABLE_DTYPES:
-        assert pack(torch.rand(3, dim), dtype).shape == (3, row_bytes(dtype, dim))
+def test_an_int4_row_is_scale_and_bias_and_two_elements_a_byte_the_first_in_the_low_bits() -> None:
+    # 2 + 0.5 * 1, 15, 2, 0 -> codes f1 and 02 after scale 0.5 (0x3800) and bias 2 (0x4000).
+    packed = pack(torch.tensor([[2.5, 9.5, 3.0, 2.0]]), "int4")
+    assert bytes(packed[0].tolist()) == bytes.fromhex("00380040f102")
 
 
-@pytest.mark.parametrize("dtype", TABLE_DTYPES)
-@pytest.mark.parametrize("dim", DIMS)
+def test_an_int2_row_is_scale_and_bias_and_four_elements_a_byte() -> None:
+    # -1 + 2 * 3, 0, 1, 2 -> codes 10 01 00 11 after scale 2 (0x4000) and bias -1 (0xbc00).
+    packed = pack(torch.tensor([[5.0, -1.0, 1.0, 3.0]]), "int2")
+    assert bytes(packed[0].tolist()) == bytes.fromhex("004000bc93")
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("fp32", 32), ("fp16", 16), ("int8", 12), ("int4", 8), ("int2", 6)])
+def test_row_bytes_of_eight_elements(dtype: str, size: int) -> None:
+    assert row_bytes(dtype, 8) == size
+
+
+@pytest.mark.parametrize(("dtype", "dim"), CASES)
+def test_row_bytes_are_those_of_a_packed_row(dtype: str, dim: int) -> None:
+    assert pack(torch.rand(3, dim), dtype).shape == (3, row_bytes(dtype, dim))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dim", "multiple"), [("int4", 5, 2), ("int2", 5, 4), ("int2", 6, 4)], ids=["int4", "int2", "int2 even"]
+)
+def test_a_row_that_does_not_fill_its_last_byte_is_refused(dtype: str, dim: int, multiple: int) -> None:
+    with pytest.raises(ValueError, match=f"{dtype} rows hold a multiple of {multiple} elements; this table has {dim}"):
+        pack(torch.rand(3, dim), dtype)
+
+
+@pytest.mark.parametrize(("dtype", "dim"), CASES)
 def test_unpack_gives_what_fbgemms_lookup_gives(dtype: str, dim: int) -> None:
     torch.manual_seed(dim)
     packed = pack(torch.randn(7, dim) * torch.logspace(-3, 3, 7)[:, None], dtype)
@@ -126,13 +145,13 @@ def test_a_bag_is_the_sum_of_its_unpacked_rows() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", TABLE_DTYPES)
 def test_a_value_that_is_not_finite_is_refused_with_its_row(bad: float, dtype: str) -> None:
-    table = torch.zeros(4, 3)
+    table = torch.zeros(4, 4)
     table[2, 1] = bad
     with pytest.raises(ValueError, match="row 2 holds NaN or Inf; a trained table is finite"):
         pack(table, dtype)
 
 
-@pytest.mark.parametrize("dtype", ["fp16", "int8"])
+@pytest.mark.parametrize("dtype", ["fp16", "int8", "int4"])
 def test_a_value_beyond_fp16_is_refused_where_the_format_holds_fp16(dtype: str) -> None:
     table = torch.tensor([[0.0, -65505.0 - 32]])
     with pytest.raises(
@@ -152,6 +171,6 @@ def test_the_table_that_was_packed_is_left_as_it_was() -> None:
 
 
 def test_a_table_that_is_a_part_of_another_is_packed_as_it_looks() -> None:
-    wide = torch.randn(4, 6)
+    wide = torch.randn(4, 8)
     for dtype in TABLE_DTYPES:
-        assert torch.equal(pack(wide[:, 2:4], dtype), pack(wide[:, 2:4].contiguous(), dtype))
+        assert torch.equal(pack(wide[:, 2:6], dtype), pack(wide[:, 2:6].contiguous(), dtype))

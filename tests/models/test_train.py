@@ -56,7 +56,12 @@ def test_the_same_seed_gives_the_same_weights(tiny_splits: Splits) -> None:
 def test_the_command_writes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(train.synthetic, "generate", lambda _: generate(TINY))
     assert train.main(["--data", "synthetic", "--out", str(tmp_path / "run"), "--epochs", "1"]) == 0
-    assert sorted(one.name for one in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "held_out.npz", "report.json"]
+    assert sorted(one.name for one in (tmp_path / "run").iterdir()) == [
+        "calibration.npz",
+        "checkpoint.pt",
+        "held_out.npz",
+        "report.json",
+    ]
     assert "logistic regression" in capsys.readouterr().out
 
 

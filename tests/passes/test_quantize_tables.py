@@ -63,7 +63,7 @@ def test_fp32_weights_are_no_longer_in_the_program() -> None:
     assert list(after.tables) == list(packed)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8", "int4", "int2"])
 def test_answers_are_those_of_the_model_with_its_tables_rounded(dtype: str) -> None:
     model = model_of_two_tables()
     after = quantized(program_of(model), dtype)
@@ -92,8 +92,20 @@ def test_the_command_line_gives_one_default_and_any_number_of_rules() -> None:
 
 @pytest.mark.parametrize("texts", [["int9"], ["user=int9"]], ids=["default", "rule"])
 def test_an_unknown_type_is_refused_with_the_types_there_are(texts: list[str]) -> None:
-    with pytest.raises(ValueError, match="embedding dtype: got 'int9'; use one of fp32, fp16, int8"):
+    with pytest.raises(ValueError, match="embedding dtype: got 'int9'; use one of fp32, fp16, int8, int4, int2"):
         TablePrecision.parse(texts)
+
+
+def test_bf16_rows_are_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match=r"bf16', which FBGEMM's inference lookup for CPUs does not read .*use fp16"):
+        TablePrecision("bf16")
+
+
+def test_a_table_whose_rows_cannot_fill_bytes_is_refused_by_name() -> None:
+    bags = collection(("user", 6, 5, ["f0"]))
+    model = Computes(lambda self, sparse: self.bags(sparse).values(), bags=bags)
+    with pytest.raises(ValueError, match="table 'user': int4 rows hold a multiple of 2 elements; this table has 5"):
+        quantized(captured(model, kjt("f0", "f1")), "int4")
 
 
 def test_a_rule_that_matches_no_table_is_refused_with_the_tables_there_are() -> None:

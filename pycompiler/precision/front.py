@@ -1,0 +1,76 @@
+"""The size/quality front of a search, as an SVG file of its own."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from recpile.pycompiler.packing import TABLE_DTYPES
+from recpile.pycompiler.precision.choose import Assignment, bytes_of, loss_of
+from recpile.pycompiler.precision.report import percent
+from recpile.pycompiler.precision.search import Found
+
+_WIDTH, _HEIGHT, _MARGIN = 760, 440, 64
+_INK, _LINE, _CHOSEN, _BUDGET = "#1f2933", "#2f6fbd", "#c2410c", "#7b8794"
+
+
+def front_svg(found: Found) -> str:
+    """Bytes of all tables to the right, expected loss upwards (its square root, as steps grow fourfold a type)."""
+    points = [(bytes_of(one), loss_of(one)) for one in found.front.steps]
+    uniform = [(dtype, bytes_of(one), loss_of(one)) for dtype in TABLE_DTYPES if (one := _uniform(found, dtype))]
+    most_bytes = max(size for size, _ in points)
+    most_loss = max(*(loss for _, loss in points), *(loss for _, _, loss in uniform), found.budget) or 1.0
+
+    def place(size: float, loss: float) -> tuple[float, float]:
+        x = _MARGIN + (_WIDTH - 2 * _MARGIN) * size / most_bytes
+        return x, _HEIGHT - _MARGIN - (_HEIGHT - 2 * _MARGIN) * (loss / most_loss) ** 0.5
+
+    svg = ElementTree.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}")
+    svg.set("font-family", "sans-serif")
+    svg.set("font-size", "12")
+    ElementTree.SubElement(svg, "rect", width=str(_WIDTH), height=str(_HEIGHT), fill="white")
+    left, bottom = place(0, 0)
+    right, top = place(most_bytes, most_loss)
+    _line(svg, [(left, top), (left, bottom), (right, bottom)], _INK)
+    _text(svg, left, top - 24, "normalized entropy lost, expected from each table alone")
+    _text(svg, right, bottom + 36, "bytes of the tables", "end")
+    for share in (0.25, 0.5, 0.75, 1.0):
+        _text(svg, place(share * most_bytes, 0)[0], bottom + 18, f"{share * most_bytes:,.0f}", "middle")
+    _text(svg, left + 4, top - 4, percent(most_loss))
+    _, height = place(0, found.budget)
+    _line(svg, [(left, height), (right, height)], _BUDGET, dashed=True)
+    _text(svg, right, height - 4, f"budget {percent(found.budget)}", "end", _BUDGET)
+    _line(svg, [place(*point) for point in points], _LINE)
+    for point in points:
+        _dot(svg, *place(*point), 3, _LINE)
+    for dtype, size, loss in uniform:
+        _dot(svg, *place(size, loss), 4, _BUDGET)
+        _text(svg, place(size, loss)[0] + 6, place(size, loss)[1] - 6, f"all {dtype}", "start", _BUDGET)
+    chosen = found.repaired.assignment
+    x, y = place(bytes_of(chosen), loss_of(chosen))
+    _dot(svg, x, y, 6, _CHOSEN)
+    _text(svg, x + 10, y + 16, f"chosen: {bytes_of(chosen):,} bytes, {percent(loss_of(chosen))}", "start", _CHOSEN)
+    ElementTree.indent(svg)
+    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+
+
+def _uniform(found: Found, dtype: str) -> Assignment | None:
+    by_table = {name: next((o for o in options if o.dtype == dtype), None) for name, options in found.options.items()}
+    kept = {name: one for name, one in by_table.items() if one is not None}
+    return kept if len(kept) == len(by_table) else None
+
+
+def _line(svg: ElementTree.Element, points: list[tuple[float, float]], colour: str, dashed: bool = False) -> None:
+    text = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    line = ElementTree.SubElement(svg, "polyline", points=text, fill="none", stroke=colour)
+    if dashed:
+        line.set("stroke-dasharray", "5 4")
+
+
+def _dot(svg: ElementTree.Element, x: float, y: float, radius: int, colour: str) -> None:
+    ElementTree.SubElement(svg, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=str(radius), fill=colour)
+
+
+def _text(svg: ElementTree.Element, x: float, y: float, text: str, anchor: str = "start", colour: str = _INK) -> None:
+    one = ElementTree.SubElement(svg, "text", x=f"{x:.1f}", y=f"{y:.1f}", fill=colour)
+    one.set("text-anchor", anchor)
+    one.text = text

@@ -1,0 +1,104 @@
+"""What each table costs at each type, measured one table at a time on calibration rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recpile.pycompiler.evaluation.statistics import losses, relative_loss, relative_loss_noise
+from recpile.pycompiler.packing import TABLE_DTYPES, fits, pack, unpack
+from recpile.pycompiler.precision.cache import Cache
+from recpile.pycompiler.precision.stages import Rows, StagesOnRows
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """One table at one type, all others as they are.
+
+    measured: relative change of normalized entropy on the labels, of standard error `noise`. expected: mean
+    Kullback-Leibler divergence of the scores from those before, over the log loss: what the change costs if the model
+    is calibrated; it needs no labels and so has far less noise. hit_error: mean absolute error of an element, rows
+    weighted by how often they are hit.
+    """
+
+    table: str
+    dtype: str
+    bytes: int
+    measured: float
+    noise: float
+    expected: float
+    hit_error: float
+
+    @property
+    def loss(self) -> float:
+        """What the search reckons with: how far the scores moved, or what labels say beyond doubt if that is more."""
+        return max(self.expected, self.measured - 2 * self.noise, 0.0)
+
+
+def types_of(dim: int) -> list[str]:
+    """The types that a table of `dim` columns may have, largest first."""
+    return [dtype for dtype in TABLE_DTYPES if fits(dtype, dim)]
+
+
+def measure(
+    stages: StagesOnRows, weights: dict[str, Tensor], cache: Cache, progress: Callable[[str], None]
+) -> dict[str, list[Sensitivity]]:
+    """By table, the largest type first. `weights`: fp32 [rows, dim] of the tables to search. What `cache` holds is not
+    measured again, and what is measured goes there at once."""
+    before = stages.scores()
+    hits = stages.hits()
+    total = sum(len(types_of(weight.shape[1])) for weight in weights.values())
+    done, found = 0, {}
+    for name, weight in weights.items():
+        found[name] = []
+        for dtype in types_of(weight.shape[1]):
+            done += 1
+            progress(f"sensitivity {done} of {total}: table {name} in {dtype}")
+            known = cache.get(name, dtype)
+            one = Sensitivity(**known) if known else _measure(stages, before, name, weight, dtype, hits[name])
+            if one is None:  # values that the type cannot hold
+                continue
+            if known is None:
+                cache.put(name, dtype, vars(one))
+            found[name].append(one)
+    return found
+
+
+def divergence(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence of scores `after` [N] from `before`, over the log loss of `before`."""
+    p, q = (np.clip(one.astype(np.float64), 1e-12, 1 - 1e-12) for one in (before, after))
+    moved = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    return float(moved.mean() / losses(labels, before).mean())
+
+
+def _measure(
+    stages: StagesOnRows, before: np.ndarray, name: str, weight: Tensor, dtype: str, hits: Tensor
+) -> Sensitivity | None:
+    try:
+        packed = pack(weight, dtype)
+    except ValueError:
+        return None
+    if dtype == "fp32":
+        return Sensitivity(name, dtype, packed.numel(), 0.0, 0.0, 0.0, 0.0)
+    after = stages.scores({name: Rows(packed, dtype)})
+    return Sensitivity(
+        name,
+        dtype,
+        packed.numel(),
+        relative_loss(stages.labels, before, after),
+        relative_loss_noise(stages.labels, before, after),
+        divergence(stages.labels, before, after),
+        _hit_error(weight, packed, dtype, hits),
+    )
+
+
+def _hit_error(weight: Tensor, packed: Tensor, dtype: str, hits: Tensor) -> float:
+    rows = hits.nonzero().reshape(-1)
+    if not len(rows):
+        return 0.0
+    error = (unpack(packed[rows], dtype, weight.shape[1]) - weight[rows].detach()).abs().mean(dim=1)
+    return float((error * hits[rows]).sum(dtype=torch.float64) / hits.sum())
