@@ -34,7 +34,7 @@ def passes(tables: TablePrecision, dense: str | DensePrecision, extra: Sequence[
         # Next: the passes below look for operators that follow each other, and these stand between.
         RemoveNoOps(),
         # In front of UndoPermutes, which removes the axis of one that this leaves between layers.
-        MatmulsToLinears(dense_dtype),
+        MatmulsToLinears(dense.lowest),
         UndoPermutes(),
         # Before batching: a lookup that a model makes twice need not be made of twice the features.
         MergeDuplicates(),

@@ -57,7 +57,9 @@ class StagesOnRows:
         """How often each row of each table is looked up, int64 [rows]."""
         counts = {name: torch.zeros(len(rows.packed), dtype=torch.int64) for name, rows in self.tables.items()}
         for stage in self.program.stages:
-            for values in self._kept if stage.lookup else ():
+            if stage.lookup is None:
+                continue
+            for values in self._kept:
                 for feature, bag in zip(stage.lookup.features, self._bags(stage.lookup, values), strict=True):
                     counts[feature.table] += torch.bincount(bag.ids, minlength=len(counts[feature.table]))
         return counts

@@ -39,6 +39,7 @@ def planted() -> tuple[nn.Module, InputSchema, EvalData]:
             part.copy_(torch.tensor([6.0, -6.0] * 4 if feature in SENSITIVE else [0.02] * 8))
         for feature in SENSITIVE:
             table = bags.embedding_bags[f"t_{feature}"].weight
+            assert isinstance(table, torch.Tensor)
             table.copy_(table[:, :1] + 0.03 * torch.randn_like(table))
             table[:, 0] += 3
             table[:, 1] += 3
@@ -131,7 +132,7 @@ def test_too_few_rows_and_missing_columns_are_refused(planted, tmp_path):
     with pytest.raises(ValueError, match="has 89 rows; give at least 300"):
         search(model, schema, replace(options(planted, tmp_path), calibration=last))
     part = EvalData("part", {"sparse.values": data.inputs["sparse.values"]}, data.labels)
-    with pytest.raises(ValueError, match="lacks sparse.lengths"):
+    with pytest.raises(ValueError, match=r"lacks sparse\.lengths"):
         search(model, schema, replace(options(planted, tmp_path), calibration=part))
     assert not list(tmp_path.iterdir())
 
