@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <numeric>
 
 namespace recpile {
@@ -93,7 +94,11 @@ std::optional<InferResult> Assembly::Add(size_t piece, InferResult answer) {
   const std::lock_guard lock(mutex_);
   answers_[piece] = std::move(answer);
   if (++answered_ < answers_.size()) return std::nullopt;
-  return Joined();
+  try {
+    return Joined();
+  } catch (const std::bad_alloc&) {
+    return Status::Internal("out of memory while joining the answers to the pieces of a request");
+  }
 }
 
 InferResult Assembly::Joined() const {

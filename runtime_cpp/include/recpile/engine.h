@@ -154,8 +154,8 @@ class Engine {
   EngineStats stats() const;
 
   // Validates `request` on the calling thread and queues it. On OK the engine owns the request and calls `done` exactly
-  // once, on an instance's thread: it must not block and must not throw. On an error `done` is never called. Inputs are
-  // checked now and read later: their bytes must not change in between.
+  // once, on a thread of the engine's: it must not block and must not throw. On an error `done` is never called. Inputs
+  // are checked now and read later: their bytes must not change in between.
   Status Submit(InferRequest request, InferCallback done);
 
   // Submit, then wait for the answer. Not to be called from a callback.
