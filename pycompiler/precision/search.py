@@ -80,6 +80,7 @@ def search(
     check_eval_data(options.calibration, schema)
     calibration, held_out = options.calibration, options.held_out
     if held_out is None:
+        check_enough(calibration, FEWEST_ROWS * _HELD_OUT_SHARE)
         calibration, held_out = split(calibration, schema)
     else:
         check_eval_data(held_out, schema)
