@@ -43,8 +43,7 @@ def planted() -> tuple[nn.Module, InputSchema, EvalData]:
             part = getattr(out, name)[:, at : at + 8]
             part.copy_(torch.tensor([6.0, -6.0] * 4 if feature in SENSITIVE else [0.02] * 8))
         for feature in SENSITIVE:
-            table = bags.embedding_bags[f"t_{feature}"].weight
-            assert isinstance(table, torch.Tensor)
+            table = bags.get_parameter(f"embedding_bags.t_{feature}.weight")
             table.copy_(table[:, :1] + 0.03 * torch.randn_like(table))
             table[:, 0] += 3
             table[:, 1] += 3
@@ -98,7 +97,7 @@ def test_only_what_a_table_reaches_runs_again_and_says_what_the_program_would(pl
     plain = run_passes(made, passes(TablePrecision(), "fp32"))
     small = run_passes(made, passes(TablePrecision("fp32", (("t_f2", "int2"),)), "fp32"))
     stages = StagesOnRows(plain, data)
-    packed = pack(model.bags.embedding_bags["t_f2"].weight, "int2")
+    packed = pack(model.get_parameter("bags.embedding_bags.t_f2.weight"), "int2")
     (flat,) = split(data, schema)[0].batches(schema, rows=ROWS)
     wanted = run_stages(small, flat)[0].numpy()
     np.testing.assert_allclose(stages.scores({"t_f2": Rows(packed, "int2")})[: len(wanted)], wanted, atol=1e-6)
