@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench bench-serving bench-fusions sanitize fuzz clean
+.PHONY: help setup demo test test-fast check format bench bench-serving bench-fusions bench-quantization sanitize fuzz clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
@@ -69,6 +69,10 @@ sanitize: $(VENV)/.packages
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.packages
 	scripts/fuzz.sh "$(VENV)" $(JOBS) $(FUZZ_SECONDS)
+
+# What each type of the tables costs on MovieLens, and what the search finds, into docs/quantization.md. After `make demo`.
+bench-quantization: setup
+	$(BIN)/python benchmarks/quantization.py --docs docs/quantization.md
 
 check: $(VENV)/.packages
 	$(BIN)/ruff format --check .

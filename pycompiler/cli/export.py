@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
             steps.begin(step)
             status.update(step)
 
-        with_types = with_precision(options, chosen, model, schema, console, progress)
+        with_types = with_precision(options, chosen, model, schema, console, progress, status.update)
         if with_types is None:
             steps.end()
             console.print(f"{output} was not written")

@@ -68,8 +68,10 @@ def with_precision(
     schema: InputSchema,
     console: Console,
     progress: Callable[[str], None],
+    detail: Callable[[str], None],
 ) -> CompileOptions | None:
-    """`chosen` with the types that --precision says or finds; None if there are none within the budget."""
+    """`chosen` with the types that --precision says or finds; None if there are none within the budget. `progress`
+    hears of each step, `detail` of what a step is at."""
     if options.eval_data and chosen.eval_data is None:
         chosen = replace(chosen, eval_data=read_data(options.eval_data, schema))
     if options.precision is None:
@@ -91,6 +93,7 @@ def with_precision(
             chosen.extra_passes,
         ),
         progress,
+        detail,
     )
     if found.resumed:
         console.print(f"{found.resumed} sensitivities were known from {output.with_suffix('.sensitivities.json')}")

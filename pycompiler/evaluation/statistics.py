@@ -7,7 +7,6 @@ compared on the same resampled rows, so what the rows have in common cancels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ def quality_of(labels: np.ndarray, scores: np.ndarray, intervals: bool = True) -
 
     With `intervals`, for each a 95 % bootstrap interval [low, high]; None where resamples had one kind of label only.
     """
-    measured: dict[str, Any] = {
+    measured: dict[str, object] = {
         "auc": auc(labels, scores),
         "normalized_entropy": normalized_entropy(labels, scores),
         "log_loss": log_loss(labels, scores),
@@ -48,7 +47,7 @@ def relative_loss_noise(labels: np.ndarray, before: np.ndarray, after: np.ndarra
 def relative_loss_interval(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> list[float]:
     """The paired 95 % bootstrap interval of relative_loss."""
     first, second = losses(labels, before), losses(labels, after)
-    found = [float((counts @ second) / (counts @ first) - 1) for counts in _resamples(len(labels))]
+    found = [float((counts @ second) / (counts @ first)) - 1 for counts in _resamples(len(labels))]
     return _percentiles(found)
 
 

@@ -73,13 +73,19 @@ class Found:
 
 
 def search(
-    model: nn.Module, schema: InputSchema, options: SearchOptions, progress: Callable[[str], None] = lambda step: None
+    model: nn.Module,
+    schema: InputSchema,
+    options: SearchOptions,
+    progress: Callable[[str], None] = lambda step: None,
+    detail: Callable[[str], None] = lambda measurement: None,
 ) -> Found:
     """Finds a type for every table of `model`. ValueError for data with missing columns or too few rows, or a model
-    without a table to choose for; the model is left as it was."""
+    without a table to choose for; the model is left as it was. `progress` hears of each step, `detail` of each
+    measurement of one table at one type."""
     check_eval_data(options.calibration, schema)
     calibration, held_out = options.calibration, options.held_out
     if held_out is None:
+        check_enough(calibration, FEWEST_ROWS * _HELD_OUT_SHARE)
         calibration, held_out = split(calibration, schema)
     else:
         check_eval_data(held_out, schema)
@@ -99,8 +105,9 @@ def search(
         progress("run the calibration rows")
         stages = StagesOnRows(program, calibration)
         dense_loss = relative_loss(stages.labels, _eager(model, schema, calibration), stages.scores())
+        progress("measure sensitivities")
         cache = Cache(options.cache, state, {**calibration.inputs, "labels": calibration.labels})
-        measured = measure(stages, weights, cache, progress)
+        measured = measure(stages, weights, cache, detail)
         front = choose(measured, options.budget - max(dense_loss, 0.0))
         del stages
 

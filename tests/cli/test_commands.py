@@ -179,6 +179,15 @@ def test_inspect_does_not_read_tables_unless_it_is_to_verify_them(folder, export
     assert "does not match its checksum" in refused.stderr
 
 
+def test_eval_measures_quality_with_intervals(folder, exported):
+    ran = recpile(folder, "eval", "model.pt2", "--data", "rows.npz", "--json")
+    assert ran.returncode == 0, ran.stderr
+    measured = json.loads(ran.stdout)
+    manifest = json.loads(recpile(folder, "inspect", "model.pt2", "--json").stdout)
+    assert measured["auc"] == pytest.approx(manifest["quality"]["artifact"]["auc"])
+    assert measured["intervals"]["auc"][0] <= measured["auc"] <= measured["intervals"]["auc"][1]
+
+
 def test_run_writes_outputs_and_what_flows_between_stages(folder, exported):
     ran = recpile(folder, "run", "model.pt2", "--inputs", "rows.npz", "--output", "out.npz", "--dump", "between.npz")
     assert ran.returncode == 0, ran.stderr
@@ -224,6 +233,8 @@ def test_a_checkpoint_with_a_misnamed_weight_is_refused_and_nothing_is_written(f
         (["my_model:broken"], "returned Model; return (nn.Module, recpile InputSchema)"),
         (["my_model", "--embedding-dtype", "int3"], "got 'int3'; use one of fp32, fp16, int8, int4, int2"),
         (["my_model", "--embedding-dtype", "usr=int8"], "rule 'usr' matches no table; the tables are user, item"),
+        (["my_model", "--precision", "auto"], "--precision auto needs --calibration FILE"),
+        (["my_model", "--precision", "auto", "--calibration", "rows.npz"], "has 20 rows; give at least 900"),
         (["my_model", "--name", "two words"], "got 'two words'; use one word"),
         (["my_model", "--pass", "my_model:Pas"], "module 'my_model' has no 'Pas'; it has no Pass class"),
     ],

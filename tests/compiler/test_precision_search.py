@@ -13,8 +13,13 @@ from compiler.graphs import Computes, draw, kjt
 from torch import nn
 from zoo import collection
 
+from recpile.passes.base import run_passes
+from recpile.passes.pipeline import passes
+from recpile.passes.quantize_tables import TablePrecision
+from recpile.pycompiler.capture import capture
 from recpile.pycompiler.packing import pack
 from recpile.pycompiler.precision import sensitivity
+from recpile.pycompiler.precision.cache import Cache
 from recpile.pycompiler.precision.front import front_svg
 from recpile.pycompiler.precision.report import manifest_entry, summary
 from recpile.pycompiler.precision.search import Found, SearchOptions, search, split
@@ -38,8 +43,7 @@ def planted() -> tuple[nn.Module, InputSchema, EvalData]:
             part = getattr(out, name)[:, at : at + 8]
             part.copy_(torch.tensor([6.0, -6.0] * 4 if feature in SENSITIVE else [0.02] * 8))
         for feature in SENSITIVE:
-            table = bags.embedding_bags[f"t_{feature}"].weight
-            assert isinstance(table, torch.Tensor)
+            table = bags.get_parameter(f"embedding_bags.t_{feature}.weight")
             table.copy_(table[:, :1] + 0.03 * torch.randn_like(table))
             table[:, 0] += 3
             table[:, 1] += 3
@@ -53,13 +57,26 @@ def planted() -> tuple[nn.Module, InputSchema, EvalData]:
     return model, schema, EvalData("planted", {name: value.numpy() for name, value in flat.items()}, labels)
 
 
-def options(planted, folder: Path, budget: float = 0.002) -> SearchOptions:
-    return SearchOptions(budget, planted[2], folder / "sensitivities.json")
+def options(planted, folder: Path, **changed) -> SearchOptions:
+    return replace(SearchOptions(0.002, planted[2], folder / "sensitivities.json"), **changed)
 
 
 @pytest.fixture(scope="module")
 def found(planted, tmp_path_factory) -> Found:
-    return search(planted[0], planted[1], options(planted, tmp_path_factory.mktemp("search")))
+    """A search that was stopped after four measurements, and started again."""
+    folder, measured, real = tmp_path_factory.mktemp("search"), [], sensitivity._measure
+
+    def stops(*arguments):
+        measured.append(arguments)
+        if len(measured) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sensitivity, "_measure", stops)
+        with pytest.raises(KeyboardInterrupt):
+            search(planted[0], planted[1], options(planted, folder))
+        return search(planted[0], planted[1], options(planted, folder))
 
 
 def test_exactly_the_planted_tables_keep_a_high_precision(found):
@@ -75,17 +92,12 @@ def test_the_whole_is_verified_on_rows_that_the_search_did_not_see(planted, foun
 
 
 def test_only_what_a_table_reaches_runs_again_and_says_what_the_program_would(planted):
-    from recpile.passes.base import run_passes
-    from recpile.passes.pipeline import passes
-    from recpile.passes.quantize_tables import TablePrecision
-    from recpile.pycompiler.capture import capture
-
     model, schema, data = planted
     made = capture(model, schema, "m")
     plain = run_passes(made, passes(TablePrecision(), "fp32"))
     small = run_passes(made, passes(TablePrecision("fp32", (("t_f2", "int2"),)), "fp32"))
     stages = StagesOnRows(plain, data)
-    packed = pack(model.bags.embedding_bags["t_f2"].weight, "int2")
+    packed = pack(model.get_parameter("bags.embedding_bags.t_f2.weight"), "int2")
     (flat,) = split(data, schema)[0].batches(schema, rows=ROWS)
     wanted = run_stages(small, flat)[0].numpy()
     np.testing.assert_allclose(stages.scores({"t_f2": Rows(packed, "int2")})[: len(wanted)], wanted, atol=1e-6)
@@ -93,43 +105,26 @@ def test_only_what_a_table_reaches_runs_again_and_says_what_the_program_would(pl
     assert int(stages.hits()["t_f2"].sum()) == int(data.inputs["sparse.lengths"][2].sum())
 
 
-def test_a_search_that_was_stopped_goes_on_where_it_was(planted, tmp_path, monkeypatch):
-    model, schema, _ = planted
-    measured = []
-    real = sensitivity._measure
-
-    def stops(*arguments):
-        if len(measured) == 4:
-            raise KeyboardInterrupt
-        measured.append(arguments[2:5:2])
-        return real(*arguments)
-
-    monkeypatch.setattr(sensitivity, "_measure", stops)
-    with pytest.raises(KeyboardInterrupt):
-        search(model, schema, options(planted, tmp_path))
-    monkeypatch.setattr(sensitivity, "_measure", lambda *given: (measured.append(given[2:5:2]), real(*given))[1])
-    done = search(model, schema, options(planted, tmp_path))
-    assert (done.resumed, len(measured)) == (4, 6 * 5)
-    again = search(model, schema, options(planted, tmp_path, budget=0.1))
-    assert (again.resumed, len(measured)) == (30, 30)
+def test_a_search_that_was_stopped_goes_on_where_it_was(found):
+    assert found.resumed == 4
+    assert {name: len(options) for name, options in found.options.items()} == dict.fromkeys(found.options, 5)
 
 
-def test_sensitivities_of_another_checkpoint_are_not_taken(planted, tmp_path):
-    model, schema, _ = planted
-    search(model, schema, options(planted, tmp_path))
-    with torch.no_grad():
-        model.out.bias += 0.1
-    try:
-        assert search(model, schema, options(planted, tmp_path)).resumed == 0
-    finally:
-        with torch.no_grad():
-            model.out.bias -= 0.1
+def test_sensitivities_are_kept_for_one_checkpoint_and_one_set_of_rows(tmp_path):
+    path, weights, rows = tmp_path / "kept.json", {"w": torch.ones(2)}, {"x": np.zeros(3)}
+    Cache(path, weights, rows).put("t", "int8", {"loss": 0.5})
+    again = Cache(path, weights, rows)
+    assert (again.resumed, again.get("t", "int8"), again.get("t", "int4")) == (1, {"loss": 0.5}, None)
+    assert Cache(path, {"w": torch.zeros(2)}, rows).resumed == 0
+    assert Cache(path, weights, {"x": np.ones(3)}).resumed == 0
+    path.write_text(path.read_text()[:-5])
+    assert Cache(path, weights, rows).resumed == 0
 
 
 def test_too_few_rows_and_missing_columns_are_refused(planted, tmp_path):
     model, schema, data = planted
     _, last = split(split(data, schema)[1], schema)
-    with pytest.raises(ValueError, match="has 89 rows; give at least 300"):
+    with pytest.raises(ValueError, match=r"has \d+ rows; give at least 900"):
         search(model, schema, replace(options(planted, tmp_path), calibration=last))
     part = EvalData("part", {"sparse.values": data.inputs["sparse.values"]}, data.labels)
     with pytest.raises(ValueError, match=r"lacks sparse\.lengths"):
