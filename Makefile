@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast check format bench bench-serving bench-fusions bench-quantization sanitize fuzz clean
+.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-quantization sanitize fuzz clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
@@ -44,6 +44,10 @@ test: setup
 # What a developer runs between edits.
 test-fast: setup
 	@scripts/test.sh "$(VENV)" -m "not slow"
+
+# docs/coverage.md, from the tests that prove what is in it: minutes.
+coverage: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --coverage-table docs/coverage.md
 
 # The engine with and without coalescing, on the artifacts of `make demo`.
 bench: setup

@@ -1,7 +1,7 @@
 """`python -m recpile.models.train`: train the example model, compare it with its baseline, write a checkpoint.
 
 Writes into DIR: checkpoint.pt (the state_dict), calibration.npz and held_out.npz (flat inputs and labels of the
-validation days and of the held-out days, for `recpile export --calibration` and `--eval-data`) and report.json (what
+Writes into DIR: checkpoint.pt (the state_dict), calibration.npz and held_out.npz (flat inputs and labels of the
 was measured).
 """
 

@@ -20,6 +20,19 @@ EMBEDDING_BAGS = torch.ops.recpile.embedding_bags.default
 PACKED_EMBEDDING_BAGS = torch.ops.recpile.packed_embedding_bags.default
 LOOKUPS = (EMBEDDING_BAGS, PACKED_EMBEDDING_BAGS)
 
+aten = torch.ops.aten
+# What shares its argument's memory, as far as views of lookups go.
+_VIEWS = (
+    aten.view.default,
+    aten.unsqueeze.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.select.int,
+    aten.transpose.int,
+    aten.permute.default,
+    aten.expand.default,
+)
+
 
 def editable(graph: ExportedProgram) -> GraphModule:
     """A module of the captured graph with its weights as attributes. Shares the weights, not the nodes."""
@@ -30,10 +43,24 @@ def editable(graph: ExportedProgram) -> GraphModule:
 
 def recaptured(program: Program, module: GraphModule) -> Program:
     """`program` with its graph captured anew from the edited module."""
+    _reshape_what_was_cut(module)
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()
-    return replace(program, graph=export_flat(module, program.schema))
+    known = {node.target for node in program.graph.graph.nodes if node.op == "call_function"} | set(LOOKUPS)
+    return replace(program, graph=export_flat(module, program.schema, known))
+
+
+def _reshape_what_was_cut(module: GraphModule) -> None:
+    """A view of what is now a slice of something wider may need a copy; reshape makes one only if it does."""
+    cut: set[Node] = set()
+    for node in module.graph.nodes:
+        if node.target is aten.slice.Tensor:
+            cut.add(node)
+        elif node.target in _VIEWS and node.args[0] in cut:
+            if node.target is aten.view.default:
+                node.target = aten.reshape.default
+            cut.add(node)
 
 
 def attribute(module: GraphModule, fqn: str) -> Tensor:

@@ -9,8 +9,10 @@ from pathlib import Path
 # Before torch is imported: tests run beside each other and beside servers, on few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import constructs
 import pytest
 import zoo
+from coverage_table import pytest_addoption, pytest_configure  # noqa: F401
 
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.compile import Compiled, CompileOptions, compile_model
@@ -27,7 +29,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
     def get(model: str, tables: str = "fp32", dense: str = "fp32") -> Compiled:
         key = (model, tables, dense)
         if key not in made:
-            module, schema = getattr(zoo, model)()
+            module, schema = getattr(zoo if hasattr(zoo, model) else constructs, model)()
             options = CompileOptions(model, tables=TablePrecision.parse(tables.split(",")), dense_dtype=dense)
             made[key] = compile_model(module, schema, folder / f"{len(made)}-{model}.pt2", options)
         return made[key]

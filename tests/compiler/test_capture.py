@@ -29,6 +29,12 @@ def refused(error: type[Exception], message: str, model: nn.Module, *inputs: Inp
         captured(model, *inputs, outputs=outputs)
 
 
+@pytest.mark.proves("TorchRec", "weighted features", "graph")
+@pytest.mark.proves("TorchRec", "sum pooling", "graph")
+@pytest.mark.proves("TorchRec", "mean pooling", "graph")
+@pytest.mark.proves("TorchRec", "KJT built inside", "graph")
+@pytest.mark.proves("Plain PyTorch", "hashing", "graph")
+@pytest.mark.proves("Plain PyTorch", "several outputs", "graph")
 @pytest.mark.parametrize("name", ["tiny_dlrm", "two_sources", "hashed_ids", "mixed_pooling"])
 def test_a_captured_model_answers_as_eager_at_every_batch_size_and_with_no_ids(name: str) -> None:
     model, schema = getattr(zoo, name)()
@@ -64,6 +70,7 @@ def test_a_model_is_captured_in_eval_mode_whatever_mode_it_is_in() -> None:
     assert farthest(model.eval(), program) < 1e-6
 
 
+@pytest.mark.proves("TorchRec", "EmbeddingBagCollection", "graph")
 def test_a_collection_is_one_lookup_and_no_embedding_bag() -> None:
     model = Computes(
         lambda self, sparse: self.bags(sparse).values(), bags=collection(("a", 5, 4, ["f1"]), ("b", 6, 8, ["f0", "f1"]))
@@ -102,6 +109,7 @@ def test_tables_of_one_name_are_told_apart_by_their_path() -> None:
     assert names == ["listed.0.a", "b", "named.towers.0.a"]
 
 
+@pytest.mark.proves("TorchRec", "KeyedTensor outputs", "graph")
 def test_the_collections_own_keys_and_columns_are_kept() -> None:
     def forward(self, sparse: KeyedJaggedTensor) -> Tensor:
         pooled = self.bags(sparse)
@@ -168,6 +176,7 @@ def test_a_bare_collection_is_refused() -> None:
         capture(collection(("t", 5, 4, ["f0"])), InputSchema([kjt("f0", name="features")]), "bare")
 
 
+@pytest.mark.proves("TorchRec", "EmbeddingBagCollection", "refusal")
 def test_a_collection_that_is_not_fp32_is_refused_by_table() -> None:
     config = EmbeddingBagConfig(
         name="t", num_embeddings=5, embedding_dim=4, feature_names=["f0"], data_type=DataType.FP16
@@ -181,6 +190,8 @@ def test_a_collection_that_is_not_fp32_is_refused_by_table() -> None:
     )
 
 
+@pytest.mark.proves("TorchRec", "mean pooling", "refusal")
+@pytest.mark.proves("TorchRec", "weighted features", "refusal")
 def test_weighted_mean_pooling_is_refused_by_table() -> None:
     model = Computes(
         lambda self, sparse: self.bags(sparse).values(), bags=collection(("t", 5, 4, ["f0"]), weighted=True, mean=True)
@@ -188,6 +199,7 @@ def test_weighted_mean_pooling_is_refused_by_table() -> None:
     refused(CaptureError, "table 't': mean pooling with weights", model, kjt("f0", weighted=True))
 
 
+@pytest.mark.proves("TorchRec", "KJT argument", "refusal")
 def test_a_feature_that_the_input_lacks_is_refused_by_collection() -> None:
     model = Computes(lambda self, sparse: self.bags(sparse).values(), bags=collection(("t", 5, 4, ["f0", "f9"])))
     refused(
@@ -195,6 +207,7 @@ def test_a_feature_that_the_input_lacks_is_refused_by_collection() -> None:
     )
 
 
+@pytest.mark.proves("Plain PyTorch", "several outputs", "refusal")
 @pytest.mark.parametrize(
     ("function", "outputs", "message"),
     [
@@ -221,6 +234,7 @@ def test_outputs_come_in_the_schemas_order(function) -> None:
     assert (float(first.sum()), float(second.sum())) == (6.0, -6.0)
 
 
+@pytest.mark.proves("TorchRec", "KJT argument", "graph")
 def test_a_model_gets_tensors_jagged_and_keyed_jagged_tensors() -> None:
     schema = InputSchema([X, Jagged("ids", weighted=True), kjt("f0", "f1")])
     inputs = build_inputs(schema, draw(schema, 4))

@@ -22,6 +22,7 @@ def dcp_folder(folder: Path, state: dict) -> Path:
     return folder
 
 
+@pytest.mark.proves("Checkpoints", "torch DCP folder", "graph")
 def test_a_dcp_folder_is_read_without_a_process_group(tmp_path: Path) -> None:
     assert same(held(dcp_folder(tmp_path / "step-5", STATE)))
     assert not dist.is_initialized()
@@ -42,6 +43,7 @@ def test_a_dcp_folder_is_read_into_the_models_own_memory(tmp_path: Path) -> None
     assert model.get_parameter("hidden.weight").data_ptr() == place
 
 
+@pytest.mark.proves("Checkpoints", "torch DCP folder", "refusal")
 def test_a_dcp_folder_whose_save_did_not_finish_is_refused(tmp_path: Path) -> None:
     (dcp_folder(tmp_path / "step-5", STATE) / ".metadata").unlink()
     with pytest.raises(CheckpointError, match=r"has .distcp files but no .metadata: the save did not finish"):

@@ -15,6 +15,7 @@ from recpile.pycompiler.checkpoints.errors import CheckpointError
 from recpile.pycompiler.checkpoints.read import read_checkpoint
 
 
+@pytest.mark.proves("Checkpoints", "state_dict .pt", "graph")
 def test_a_state_dict_is_read_and_its_shapes_are_known_before(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.pt", STATE)
     assert {name: spec.shape for name, spec in read_checkpoint(path).specs.items()} == {
@@ -96,6 +97,7 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> 
         read_checkpoint(path)
 
 
+@pytest.mark.proves("Checkpoints", "state_dict .pt", "refusal")
 def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     path = saved(tmp_path / "model.pt", {"model": STATE, "code": Payload(mark)})

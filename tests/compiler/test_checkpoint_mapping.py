@@ -91,6 +91,7 @@ def test_a_rule_that_is_not_one_is_refused_by_its_number(tmp_path: Path, text: s
         mapping(tmp_path, text)
 
 
+@pytest.mark.proves("Checkpoints", "rename rules and dry run", "refusal")
 def test_a_rule_that_matches_nothing_is_refused_with_the_nearest_name() -> None:
     rules = CheckpointMapping((Rule("exact", "hidden.wieght", "w"),), "rules.yaml")
     expected = (
@@ -123,6 +124,7 @@ def test_two_weights_mapped_onto_one_are_refused() -> None:
         match(nn.Linear(2, 1), held.specs, rules)
 
 
+@pytest.mark.proves("Checkpoints", "rename rules and dry run", "graph")
 def test_what_the_rules_give_is_loaded_and_said() -> None:
     held = HeldWeights({"w": torch.ones(1, 2), "b": torch.ones(1), "head.w": torch.ones(3), "head.b": torch.ones(3)})
     rules = CheckpointMapping((Rule("exact", "w", "weight"), Rule("glob", "head.*", None), Rule("exact", "b", "bias")))

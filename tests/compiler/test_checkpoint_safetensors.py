@@ -16,6 +16,7 @@ from recpile.pycompiler.checkpoints.load import load_checkpoint
 from recpile.pycompiler.checkpoints.read import checkpoint_bytes, read_checkpoint
 
 
+@pytest.mark.proves("Checkpoints", "safetensors", "graph")
 def test_safetensors_are_read(tmp_path: Path) -> None:
     save_file(STATE, tmp_path / "model.safetensors")
     assert same({name: held(tmp_path / "model.safetensors")[name] for name in STATE})
@@ -93,6 +94,7 @@ def test_what_is_not_an_index_is_refused(tmp_path: Path, content: str, message: 
         read_checkpoint(tmp_path / "model.index.json")
 
 
+@pytest.mark.proves("Checkpoints", "safetensors", "refusal")
 def test_a_truncated_safetensors_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(STATE, path)

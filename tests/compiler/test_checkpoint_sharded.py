@@ -52,6 +52,7 @@ def test_a_sharded_tensor_is_put_together_without_a_process_group(tmp_path: Path
     assert same(held(path), {"table": table})
 
 
+@pytest.mark.proves("Checkpoints", "sharded TorchRec names", "refusal")
 def test_a_file_with_one_ranks_part_of_a_sharded_tensor_is_refused(tmp_path: Path, one_rank: None) -> None:
     rows = [shard(torch.ones(2, 4), [0, 0]), shard(torch.ones(1, 4), [2, 0])]
     table = sharded_tensor.init_from_local_shards(rows, 3, 4)
@@ -113,6 +114,7 @@ class Ranker(nn.Module):
         return self.out(self.bags(sparse).values())
 
 
+@pytest.mark.proves("Checkpoints", "sharded TorchRec names", "graph")
 @pytest.mark.parametrize("how", ["torch.save", "dcp.save"])
 def test_what_torchrec_sharded_comes_back_unsharded(tmp_path: Path, one_rank: None, how: str) -> None:
     trained, model = Ranker(), Ranker()

@@ -158,6 +158,7 @@ def test_dropout_and_attention_in_eval_mode_draw_nothing() -> None:
     assert farthest(model, captured(model, X)) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "max_norm", "refusal")
 @pytest.mark.parametrize("layer", [nn.Embedding, nn.EmbeddingBag])
 def test_max_norm_is_refused_by_name_and_the_way_out_keeps_the_answers(layer) -> None:
     torch.manual_seed(0)

@@ -35,6 +35,7 @@ def test_the_schema_that_was_written_by_hand_is_inferred(make) -> None:
     assert inferred == schema
 
 
+@pytest.mark.proves("Input schema", "inferred from examples", "graph")
 def test_what_was_inferred_is_said() -> None:
     _, messages = infer_schema(Takes(), (torch.ones(4, 3), torch.ones(4)))
     assert messages == [
@@ -107,6 +108,7 @@ def test_the_model_runs_in_eval_mode_and_stays_as_it_was() -> None:
     assert model.get_buffer("norm.running_mean").tolist() == [0, 0]
 
 
+@pytest.mark.proves("Input schema", "inferred from examples", "refusal")
 @pytest.mark.parametrize(
     ("examples", "message"),
     [

@@ -84,6 +84,7 @@ def test_outputs_are_dropped_by_name() -> None:
         drop_outputs(schema("score"), ["score"])
 
 
+@pytest.mark.proves("Checkpoints", "training-only outputs", "refusal")
 @pytest.mark.parametrize(
     ("outputs", "returns", "message"),
     [
@@ -116,6 +117,7 @@ INPUTS = [X, KeyedJagged("sparse", ["f"])]
 KEEPS_SCORE = InputSchema(INPUTS, ["score"], ["loss", "score"])
 
 
+@pytest.mark.proves("Checkpoints", "training-only outputs", "graph")
 def test_a_dropped_loss_leaves_the_graph_with_its_head() -> None:
     model = Trains().eval()
     program = capture(model, KEEPS_SCORE, "m")

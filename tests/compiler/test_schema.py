@@ -44,6 +44,7 @@ def test_a_weighted_input_has_a_weight_for_every_id(one: Jagged | KeyedJagged) -
     assert one.tensors()[2] == TensorSpec("x.weights", torch.float32, ("x.nnz",))
 
 
+@pytest.mark.proves("Input schema", "Python", "graph")
 def test_flat_tensors_come_in_the_order_of_the_inputs() -> None:
     schema = InputSchema([Jagged("b", weighted=True), Dense("a"), KeyedJagged("c", ["k"])])
     names = [spec.name for spec in schema.tensors()]
@@ -73,6 +74,7 @@ def test_every_type_has_one_name() -> None:
     assert {DTYPE_NAMES[dtype]: dtype for dtype in DTYPE_NAMES} == DTYPES
 
 
+@pytest.mark.proves("Input schema", "Python", "refusal")
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -34,6 +34,7 @@ def test_a_schema_is_written_for_people() -> None:
     )
 
 
+@pytest.mark.proves("Input schema", "YAML file", "graph")
 def test_what_is_written_is_read_back_equal() -> None:
     assert parse_schema(format_schema(WHOLE)) == WHOLE
 
@@ -43,6 +44,7 @@ def test_what_is_left_out_is_as_in_python(tmp_path: Path) -> None:
     assert read_schema(tmp_path / "schema.yaml") == InputSchema([Dense("x"), Jagged("ids")])
 
 
+@pytest.mark.proves("Input schema", "YAML file", "refusal")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -36,6 +36,7 @@ def staged(model: nn.Module, *inputs) -> Program:
     return run_passes(captured(model, *inputs), passes(TablePrecision(), "fp32"))
 
 
+@pytest.mark.proves("TorchRec", "EmbeddingCollection, unpooled", "graph")
 def test_an_embedding_collection_is_one_unpooled_lookup() -> None:
     def function(self, sparse) -> Tensor:
         rows = self.rows(sparse)
@@ -58,6 +59,7 @@ def test_a_single_feature_needs_no_padding() -> None:
     assert farthest(model, captured(model, kjt("f0"))) < 1e-6
 
 
+@pytest.mark.proves("TorchRec", "shared tables", "graph")
 def test_features_that_share_a_table_and_tables_that_share_a_feature() -> None:
     def function(self, sparse) -> Tensor:
         rows = self.rows(sparse)
@@ -69,6 +71,7 @@ def test_features_that_share_a_table_and_tables_that_share_a_feature() -> None:
     assert farthest(model, program) < 1e-5
 
 
+@pytest.mark.proves("TorchRec", "quantize_inference_model", "graph")
 @pytest.mark.parametrize("unpooled", [False, True])
 def test_a_model_that_torchrec_quantized_keeps_its_rows(unpooled: bool) -> None:
     def pooled_sum(self, sparse) -> Tensor:

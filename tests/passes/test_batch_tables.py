@@ -5,17 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 import zoo
-from compiler.graphs import Computes, Towers, aten, captured, count, farthest, kjt, lookup_calls, reasons
+from compiler.graphs import Computes, Towers, aten, captured, count, farthest, kjt, lookup_calls, lookup_nodes, reasons
 from torch import Tensor, nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from zoo import collection
 
+from recpile.passes.base import run_passes
 from recpile.passes.batch_tables import BatchTables
+from recpile.passes.find_lookups import FindLookups
 from recpile.passes.graph import EMBEDDING_BAGS
 from recpile.passes.invariants import verify
 from recpile.passes.remove_identities import RemoveIdentities
 from recpile.pycompiler.capture import capture
 from recpile.pycompiler.program import Program
+from recpile.pycompiler.schema import Dense
 
 
 def batched(program: Program) -> Program:
@@ -183,3 +186,14 @@ def test_ids_of_other_types_share_a_lookup() -> None:
     sizes = sorted((len(call.tables), len(call.values), bool(call.weights)) for call in lookup_calls(after))
     assert sizes == [(1, 1, True), (3, 2, False)]
     assert farthest(model, after, ids=50) < 1e-6
+
+
+def test_a_view_of_rows_that_are_now_cut_out_of_a_wider_result_copies_them() -> None:
+    def function(self, x):
+        rows = self.deep(x)
+        return rows.view(-1, 12).sum(1, keepdim=True) + self.wide(x).sum(1) + rows.sum((1, 2)).unsqueeze(1)
+
+    model = Computes(function, deep=nn.Embedding(5, 4), wide=nn.Embedding(5, 1))
+    program = run_passes(captured(model, Dense("x", (3,), torch.int64)), [FindLookups(), BatchTables()])
+    assert len(lookup_nodes(program)) == 1
+    assert farthest(model, program) < 1e-6

@@ -39,6 +39,7 @@ def source(program: Program) -> tuple[str, list[int], list[int], list[int]]:
     return values.name, call.columns, call.feature_row, call.feature_size
 
 
+@pytest.mark.proves("Plain PyTorch", "nn.Embedding", "graph")
 def test_an_embedding_is_a_bag_of_one_id() -> None:
     model = Computes(lambda self, city: self.city(city), city=nn.Embedding(5, 4))
     program = found(model, Dense("city", dtype=IDS))
@@ -94,6 +95,7 @@ def test_ids_of_two_axes_and_of_a_jagged_input() -> None:
     assert source(program) == ("flat_ids_values", [1], [0], [1])
 
 
+@pytest.mark.proves("Plain PyTorch", "nn.EmbeddingBag, 2-D ids", "graph")
 @pytest.mark.parametrize("mode", ["sum", "mean"])
 def test_a_bag_of_two_dimensional_ids_is_one_feature(mode: str) -> None:
     model = Computes(lambda self, x: self.e(x), e=nn.EmbeddingBag(5, 4, mode=mode))
@@ -102,6 +104,7 @@ def test_a_bag_of_two_dimensional_ids_is_one_feature(mode: str) -> None:
     assert farthest(model, program) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "per-sample weights", "graph")
 def test_a_bag_with_weights_of_its_own() -> None:
     model = Computes(lambda self, x, w: self.e(x, per_sample_weights=w), e=nn.EmbeddingBag(5, 4, mode="sum"))
     program = found(model, Dense("x", (3,), IDS), Dense("w", (3,)))
@@ -109,6 +112,7 @@ def test_a_bag_with_weights_of_its_own() -> None:
     assert farthest(model, program) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "nn.EmbeddingBag, offsets", "graph")
 @pytest.mark.parametrize("last", [True, False])
 def test_a_bag_with_offsets_finds_the_lengths_behind_them(last: bool) -> None:
     def function(self, ids) -> Tensor:
@@ -135,6 +139,7 @@ def test_other_offsets_are_made_lengths_in_the_graph(last: bool) -> None:
     assert farthest(model, program) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "modulo", "graph")
 def test_ids_computed_in_the_graph_stay_in_front_of_the_lookup() -> None:
     model = Computes(lambda self, x: self.e((x * 2654435761) % 5), e=nn.Embedding(5, 4))
     program = found(model, Dense("x", dtype=IDS))
@@ -142,11 +147,13 @@ def test_ids_computed_in_the_graph_stay_in_front_of_the_lookup() -> None:
     assert farthest(model, program, ids=1000) == 0
 
 
+@pytest.mark.proves("Plain PyTorch", "padding_idx", "graph")
 def test_padding_that_is_a_zero_row_changes_nothing() -> None:
     model = Computes(lambda self, x: self.e(x), e=nn.EmbeddingBag(5, 4, mode="sum", padding_idx=0))
     assert farthest(model, found(model, Dense("x", (3,), IDS))) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "lists and dicts of tables", "graph")
 def test_tables_in_lists_and_dicts_have_the_names_of_their_modules() -> None:
     parts = nn.ModuleDict({"city": nn.Embedding(5, 4), "more": nn.ModuleList([nn.Embedding(6, 4)])})
     model = Computes(lambda self, x: self.parts["city"](x) + self.parts["more"][0](x), parts=parts)

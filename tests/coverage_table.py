@@ -1,0 +1,139 @@
+"""Writes docs/coverage.md from a test run: `pytest --coverage-table docs/coverage.md` runs the tests that prove a
+construct, `@pytest.mark.proves(area, construct, how)`, and those that record a published model; the table lists what
+passed, and leaves empty what no test proved."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+HOW = ("graph", "numerics in both runtimes", "refusal")
+CONSTRUCTS = {
+    "TorchRec": (
+        "EmbeddingBagCollection",
+        "EmbeddingCollection, unpooled",
+        "weighted features",
+        "shared tables",
+        "KJT argument",
+        "KJT built inside",
+        "KeyedTensor outputs",
+        "sum pooling",
+        "mean pooling",
+        "quantize_inference_model",
+    ),
+    "Plain PyTorch": (
+        "nn.Embedding",
+        "lists and dicts of tables",
+        "nn.EmbeddingBag, 2-D ids",
+        "nn.EmbeddingBag, offsets",
+        "per-sample weights",
+        "padding_idx",
+        "max_norm",
+        "modulo",
+        "clamp",
+        "hashing",
+        "bucketize",
+        "attention over a history",
+        "towers",
+        "mixture of experts",
+        "several outputs",
+    ),
+    "Checkpoints": (
+        "state_dict .pt",
+        "safetensors",
+        "torch DCP folder",
+        "sharded TorchRec names",
+        "rename rules and dry run",
+        "training-only outputs",
+    ),
+    "Input schema": ("Python", "YAML file", "inferred from examples"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--coverage-table", metavar="FILE", help="run what proves a construct, and write the table")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "proves(area, construct, how): what a test shows, for docs/coverage.md")
+    config.addinivalue_line("markers", "published: a test of a published model class, for docs/coverage.md")
+    if path := config.getoption("--coverage-table"):
+        config.pluginmanager.register(_Table(Path(path)))
+
+
+class _Table:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.proofs: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        self.published: dict[str, tuple[str, float]] = {}
+        self.in_runtimes: dict[str, float] = {}
+        self.wanted: dict[str, list[tuple[str, str, str]]] = {}
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        kept = []
+        for item in items:
+            claims = [(*mark.args,) for mark in item.iter_markers("proves")]
+            for area, construct, how in claims:
+                if construct not in CONSTRUCTS.get(area, ()) or how not in HOW:
+                    raise pytest.UsageError(f"{item.nodeid} proves {area!r}, {construct!r}, {how!r}: not in the table")
+            if claims or item.get_closest_marker("published"):
+                self.wanted[item.nodeid] = claims
+                kept.append(item)
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in self.wanted])
+        items[:] = kept
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" or not report.passed:
+            return
+        for claim in self.wanted.get(report.nodeid, ()):
+            self.proofs[claim].append(report.nodeid)
+        for kind, value in report.user_properties:
+            if kind == "published" and isinstance(value, tuple):
+                self.published[value[0]] = (value[1], value[2])
+            elif kind == "runtimes" and isinstance(value, tuple):
+                self.in_runtimes[value[0]] = value[1]
+
+    def pytest_sessionfinish(self) -> None:
+        self.path.write_text("\n".join(self._lines()) + "\n")
+
+    def _lines(self) -> list[str]:
+        lines = [
+            "# What the compiler takes, and the test that shows it",
+            "",
+            "Written by `make coverage`, which runs these tests: an empty place has no test that passed. *Graph*: the",
+            "captured graph, or what the passes make of it, answers as the model does (of a checkpoint or schema: is",
+            "read as written). *Both runtimes*: so do the Python debug runtime and the C++ engine on an exported",
+            "artifact. *Refusal*: the case that is refused, with the reason.",
+        ]
+        for area, constructs in CONSTRUCTS.items():
+            lines += ["", f"## {area}", "", "| construct | graph | both runtimes | refusal |", "|---|---|---|---|"]
+            for construct in constructs:
+                cells = [_tests(self.proofs[area, construct, how]) for how in HOW]
+                lines.append(f"| {construct} | {' | '.join(cells)} |")
+        lines += [
+            "",
+            "## Published models",
+            "",
+            f"{len({one for one, _ in self.published.values()})} classes, as their packages have them"
+            " (tests/published/), at 1, 2, 3 and 17 candidates: the largest difference from eager, of the",
+            "stages after all passes and, where it was lowered, of the artifact in both runtimes.",
+            "",
+            "| class | built by | stages | artifact |",
+            "|---|---|---|---|",
+        ]
+        for name, (published, difference) in sorted(self.published.items(), key=lambda one: one[1][0]):
+            lowered = f"{self.in_runtimes[name]:.0e}" if name in self.in_runtimes else ""
+            lines.append(f"| `{published}` | {name} | {difference:.0e} | {lowered} |")
+        return lines
+
+
+def _tests(ids: list[str]) -> str:
+    """The first test, by its file and name; how many more there are."""
+    if not ids:
+        return ""
+    file, _, name = ids[0].removeprefix("tests/").partition("::")
+    name = name.partition("[")[0]
+    more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+    return f"`{name}` ([{file}](../tests/{file})){more}"

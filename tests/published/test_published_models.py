@@ -1,0 +1,98 @@
+"""Published model classes, as their packages have them: what the compiler makes of them answers as eager does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from compiler.graphs import draw
+from published.models import MODELS, REFUSED, build, class_of
+from torch import Tensor, nn
+
+from recpile.passes.base import run_passes
+from recpile.passes.pipeline import passes
+from recpile.passes.quantize_tables import TablePrecision
+from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.capture import capture
+from recpile.pycompiler.compile import CompileOptions, compile_model
+from recpile.pycompiler.exactness import difference_of
+from recpile.pycompiler.quality import eager, run_stages
+from recpile.pycompiler.random_inputs import random_inputs
+from recpile.pycompiler.row_mixing import mixing_operators
+from recpile.pycompiler.swap import CaptureError
+from recpile.pycompiler.verify import verify
+
+# One of each kind, lowered and run by both runtimes: what a compiler of dense stages could get wrong differs by kind.
+LOWERED = (
+    "torchrec.dlrm_dcn",
+    "torchrec.simple_deepfm",
+    "torchfm.deepfm",
+    "deepctr.din",
+    "rechub.mmoe",
+)
+Record = Callable[[str, object], None]
+
+
+def answered(model: nn.Module, schema, batch: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]] | None:
+    """Inputs and eager's answer; None if eager itself cannot score one candidate (a bare squeeze drops its batch)."""
+    flat = draw(schema, batch, seed=batch)
+    try:
+        return flat, eager(model, schema, flat)
+    except (RuntimeError, IndexError):
+        assert batch == 1
+        return None
+
+
+@pytest.mark.published
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in REFUSED])
+def test_the_stages_answer_as_eager_does(name: str, record_property: Record) -> None:
+    model, schema = build(name)
+    program = run_passes(capture(model, schema, "model"), passes(TablePrecision("fp32"), "fp32"))
+    assert any(stage.kind == "embedding" for stage in program.stages)
+    largest = 0.0
+    for batch in (1, 2, 3, 17):
+        case = answered(model, schema, batch)
+        if case is None:
+            continue
+        flat, wanted = case
+        worst, allowed = difference_of(wanted, run_stages(program, flat))
+        assert worst <= allowed
+        largest = max(largest, worst)
+    record_property("published", (name, class_of(model), largest))
+
+
+@pytest.mark.slow
+@pytest.mark.published
+@pytest.mark.parametrize("name", LOWERED)
+def test_both_runtimes_answer_as_eager_does(name: str, tmp_path: Path, record_property: Record) -> None:
+    model, schema = build(name)
+    path = tmp_path / "model.pt2"
+    made = compile_model(model, schema, path, CompileOptions("model"))
+    assert made.parity.max <= 1e-5
+    artifact = Artifact(path)
+    steps = verify(artifact, random_inputs(artifact.manifest, 17, whole=True), (model, schema))
+    assert {step.name: step.ok for step in steps} == {
+        "exported stages": True,
+        "debug runtime": True,
+        "C++ engine": True,
+    }
+    (debug,) = [step for step in steps if step.name == "debug runtime"]
+    record_property("runtimes", (name, debug.parity.max))
+
+
+def test_random_numbers_in_eval_mode_are_refused() -> None:
+    model, schema = build("torchfm.afm")  # F.dropout without training=self.training
+    with pytest.raises(CaptureError, match=r"layer.py:\d+: attn_scores = F.dropout.* draws random numbers"):
+        capture(model, schema, "model")
+
+
+def test_a_branch_on_values_is_refused() -> None:
+    model, schema = build("rechub.dien")
+    with pytest.raises(CaptureError, match=r"dien.py:\d+: if has_hist.any\(\)"):
+        capture(model, schema, "model")
+
+
+def test_attention_over_the_batch_is_found() -> None:
+    model, schema = build("torchrec.dlrm_transformer")  # its encoder takes the batch for the sequence
+    assert "transformerdlrm.py" in mixing_operators(capture(model, schema, "model").graph, schema)
