@@ -98,8 +98,8 @@ def measure(variant: str, tables: int) -> None:
     print(
         f"{variant}: {tables} tables in {calls} lookup call{'s' * (calls != 1)}, exported in "
         f"{last[0] - began[0]:.1f} s ({last[1] - began[1]:.1f} s on a core), peak memory {_peak() / GIB:.2f} GiB, "
-        f"of which weights {weights / GIB:.2f} GiB; artifact {size / GIB:.2f} GiB; largest difference "
-        f"{made.parity.max:.1e}"
+        f"of which weights {weights / GIB:.2f} GiB; artifact {size / GIB:.2f} GiB; "
+        f"largest difference {made.parity.max:.1e}"
     )
 
 

@@ -35,7 +35,7 @@ class Sequence(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows = rows(("items", 40, ["history", "target"]))
+        self.rows = rows(("item", 40, ["history", "target"]))
         self.user = collection(("city", 7, DIM, ["city"]), ("genres", 19, DIM, ["genres"]), mean=True)
         self.left, self.right = (nn.Sequential(nn.Linear(2 * DIM, DIM), nn.ReLU()) for _ in range(2))
         self.experts = nn.ModuleList(nn.Sequential(nn.Linear(2 * DIM, 8), nn.ReLU()) for _ in range(3))
@@ -103,7 +103,7 @@ class Collections(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.bags = collection(("city", 7, DIM, ["city"]), ("genres", 19, DIM, ["genres"]))
-        self.rows = rows(("items", 40, ["history"]))
+        self.rows = rows(("item", 40, ["history"]))
         self.out = nn.Linear(3 * DIM, 1)
 
     def forward(self, items: KeyedJaggedTensor, user: KeyedJaggedTensor) -> Tensor:
