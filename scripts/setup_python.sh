@@ -24,7 +24,7 @@ else:
     from pip._vendor import tomli as tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
-wanted = project["dependencies"] + [one for extra in ("demo", "onnx", "dev") for one in extras[extra]]
+wanted = project["dependencies"] + [one for extra in ("demo", "onnx", "parquet", "dev") for one in extras[extra]]
 print("\n".join(one for one in wanted if not one.startswith("recpile")))
 PY
 # Last, or pip would complain of it at every other package: its metadata asks for the CUDA build of FBGEMM. What it really
