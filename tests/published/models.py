@@ -27,7 +27,7 @@ def _builders(module: ModuleType) -> dict[str, Callable[[], tuple[nn.Module, Inp
 
 MODELS = {f"{package}.{name}": one for package, made in PACKAGES.items() for name, one in _builders(made).items()}
 # What the compiler refuses: test_published_models.py says why.
-REFUSED = ("torchrec.dlrm_transformer", "rechub.dien")
+REFUSED = ("torchrec.dlrm_transformer", "rechub.dien", "torchfm.afm")
 
 
 def build(name: str) -> tuple[nn.Module, InputSchema]:
