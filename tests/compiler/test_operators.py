@@ -120,6 +120,8 @@ def test_ids_and_lengths_may_be_int32() -> None:
 def test_rows_of_any_width(dim: int) -> None:
     values, lengths = bags(1, 6, 4)
     for dtype in FBGEMM_TYPES:
+        if dim % {"int4": 2, "int2": 4}.get(dtype, 1):
+            continue  # refused: rows fill whole bytes
         both([torch.randn(4, dim)], [values], [lengths], [], [0], [0], [0], SUM, dtypes=[dtype])
 
 

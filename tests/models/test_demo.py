@@ -63,9 +63,10 @@ def test_ctrl_c_while_it_serves_leaves_no_process_behind(demo):
     command = [*_COMMAND, "--out", str(folder), "--skip-training"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not servers_of(folder) and running.poll() is None and time.monotonic() < deadline:
-        os.sched_yield()
-    assert servers_of(folder)
+    serving: list[str] = []
+    while not serving and running.poll() is None and time.monotonic() < deadline:
+        serving = servers_of(folder)
+    assert serving
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the whole group
     assert running.wait(60) == 130
     assert servers_of(folder) == []
