@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "live_engines.h"
 #include "recpile/engine.h"
 
 namespace py = pybind11;
@@ -268,10 +269,18 @@ struct Unloader {
 PYBIND11_MODULE(_engine, module) {
   using namespace recpile;
   module.doc() = "The recpile C++ engine.";
-  py::class_<Engine, std::unique_ptr<Engine, Unloader>>(module, "Engine",
-                                                        "One loaded artifact, its worker threads and its queue.")
+  // Never destroyed: engines may be let go of until the very end.
+  static auto* live = new LiveEngines;
+  py::module_::import("atexit").attr("register")(py::cpp_function([] {
+    const py::gil_scoped_release release;
+    live->StopAll();
+  }));
+  py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine",
+                                              "One loaded artifact, its worker threads and its queue.")
       .def(py::init([](const std::string& path, const py::kwargs& options) {
-             return std::unique_ptr<Engine, Unloader>(Load(path, ToOptions(options)).release());
+             std::shared_ptr<Engine> engine(Load(path, ToOptions(options)).release(), Unloader());
+             live->Add(engine);
+             return engine;
            }),
            py::arg("path"))
       .def("infer", &Infer, py::arg("inputs"), py::kw_only(), py::arg("priority") = 0,
