@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-quantization sanitize fuzz clean
+.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-branches bench-quantization sanitize fuzz clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
@@ -65,6 +65,10 @@ bench-serving: setup
 # What each fusion is worth, into the table of docs/fusions.md: tens of minutes, on a machine that does nothing else.
 bench-fusions: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fusions.py --docs docs/fusions.md
+
+# What it is worth to run a model's branches side by side: docs/decisions/0012-branches-are-stages-where-it-pays.md.
+bench-branches: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/branches.py
 
 # Our own code, but for what runs inside libtorch: that is not built for sanitizers.
 sanitize: $(VENV)/.packages

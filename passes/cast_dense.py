@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -46,7 +46,8 @@ class DensePrecision:
 
 
 class CastDense(Pass):
-    """Casts what flows into a stage's layers, and their weights, to bf16; each output's last layer stays fp32.
+    """Casts what flows into a stage's layers, and their weights, to bf16; the last layer in front of each output of the
+    model stays fp32.
 
     before:  relu = relu(linear(x, w0));  logit = linear(relu, w1);  sigmoid(logit)
     after:   relu = relu(linear(x.to(bf16), w0_bf16));  logit = linear(relu.to(fp32), w1);  sigmoid(logit)
@@ -78,7 +79,7 @@ class CastDense(Pass):
             if stage.precision == "bf16":
                 notes.append(self.declined(stage.name, "is bf16 already"))
                 continue
-            cast, layers = _cast(stage, specs)
+            cast, layers = _cast(stage, specs, program.outputs)
             if layers == 0:
                 notes.append(self.declined(stage.name, "has no layer in front of its outputs' last ones"))
                 continue
@@ -88,10 +89,15 @@ class CastDense(Pass):
         return PassResult(replace(program, stages=tuple(stages)).with_notes(*notes), changed=changed)
 
 
-def _cast(stage: Stage, specs: Mapping[str, TensorSpec]) -> tuple[Stage, int]:
-    """The stage with casts, and how many of its layers they cover. `specs`: every value's."""
+def _cast(stage: Stage, specs: Mapping[str, TensorSpec], answers: Sequence[str]) -> tuple[Stage, int]:
+    """The stage with casts, and how many of its layers they cover. `specs`: every value's; `answers`: the values that
+    are the model's outputs."""
     module = editable(stage.graph)
-    kept = _last_layers(module)
+    given = module.graph.output_node().args[0]
+    assert isinstance(given, (tuple, list))
+    pairs = zip(given, stage.outputs, strict=True)
+    ends = [one for one, spec in pairs if isinstance(one, Node) and spec.name in answers]
+    kept = _last_layers(module, ends)
     lowered: set[Node] = set()
     for node in module.graph.nodes:
         if node.op == "call_function" and node not in kept and _is_fp32(node) and _follows(node, lowered):
@@ -127,10 +133,10 @@ def _follows(node: Node, lowered: set[Node]) -> bool:
     return node.target in _LAYERS or any(one in lowered for one in node.all_input_nodes)
 
 
-def _last_layers(module: GraphModule) -> set[Node]:
-    """From each output back to its nearest layer, that layer included."""
+def _last_layers(module: GraphModule, ends: list[Node]) -> set[Node]:
+    """From each of `ends` back to its nearest layer, that layer included."""
     kept: set[Node] = set()
-    waiting = list(module.graph.output_node().all_input_nodes)
+    waiting = list(ends)
     while waiting:
         node = waiting.pop()
         if node not in kept:

@@ -60,6 +60,6 @@ def passes(tables: TablePrecision, dense: str | DensePrecision, extra: Sequence[
         QuantizeTables(tables),
         # Every lookup is packed now, and becomes a stage.
         SplitStages(),
-        # On stages: each has outputs of its own whose last layers stay fp32.
+        # On stages: precision is chosen stage by stage.
         CastDense(dense),
     ]

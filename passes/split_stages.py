@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import sympy
 import torch
 from torch.fx import Graph, GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
+from recpile.passes.branches import is_size, is_tensor
 from recpile.passes.graph import LOOKUPS, LookupCall, attribute, axis_symbols, dynamic_axes, editable
+from recpile.passes.stage_parts import Part, stage_parts
 from recpile.pycompiler.capture import export_graph
 from recpile.pycompiler.operators import POOLINGS
 from recpile.pycompiler.program import Feature, Lookup, Program, Source, Stage
@@ -25,7 +26,8 @@ class SplitStages(Pass):
     after:   stage embedding: (item, sparse.values, sparse.lengths) -> embedding/pooled
              stage dense:     (dense, embedding/pooled) -> dense/sigmoid
 
-    A dense operator runs as late as it may: only what a lookup needs goes in front of it.
+    A dense operator runs as late as it may: only what a lookup needs goes in front of it. Branches that the runtime may
+    run side by side, such as the towers of a two-tower model, are stages of their own where that is worth it.
     """
 
     def run(self, program: Program) -> PassResult:
@@ -34,18 +36,12 @@ class SplitStages(Pass):
         module = editable(program.graph)
         cut = _Cut(program, module)
         stages = cut.stages()
-        notes = [self.did(stage.name, f"{stage.kind}: {', '.join(stage.inputs)}") for stage in stages]
+        notes = [
+            self.did(stage.name, f"{stage.kind}: {', '.join(stage.inputs)}{part.why}")
+            for stage, part in zip(stages, cut.parts, strict=True)
+        ]
         outputs = tuple(cut.value_name(node) for node in cut.output_nodes)
         return PassResult(replace(program, stages=stages, outputs=outputs).with_notes(*notes), changed=True)
-
-
-@dataclass
-class _Part:
-    """The nodes of one stage to be, in graph order."""
-
-    name: str
-    kind: str
-    nodes: list[Node]
 
 
 class _Cut:
@@ -57,7 +53,7 @@ class _Cut:
         specs = program.schema.graph_tensors()
         self.inputs = {node: spec.name for node, spec in zip(placeholders, specs, strict=True)}
         self.axes = axis_symbols(placeholders, specs)
-        self.parts = _parts(nodes)
+        self.parts = stage_parts(nodes)
         self.part_of = {node: part for part in self.parts for node in part.nodes}
 
     def value_name(self, node: Node) -> str:
@@ -68,28 +64,28 @@ class _Cut:
     def stages(self) -> tuple[Stage, ...]:
         return tuple(self._embedding(part) if part.kind == "embedding" else self._compiled(part) for part in self.parts)
 
-    def _given(self, part: _Part) -> list[Node]:
+    def _given(self, part: Part) -> list[Node]:
         """The tensors of this part that another part or the caller reads."""
         wanted = set(self.output_nodes)
 
         def crosses(user: Node) -> bool:
             # A size has no part of its own: it is computed in every part that needs it.
-            return _is_size(user) or (user in self.part_of and self.part_of[user] is not part)
+            return is_size(user) or (user in self.part_of and self.part_of[user] is not part)
 
-        return [n for n in part.nodes if n in wanted or (_is_tensor(n) and any(crosses(user) for user in n.users))]
+        return [n for n in part.nodes if n in wanted or (is_tensor(n) and any(crosses(user) for user in n.users))]
 
     def _spec(self, node: Node) -> TensorSpec:
         value = node.meta["val"]
         shape = tuple(_axis_name(size, self.axes) for size in value.shape)
         return TensorSpec(self.value_name(node), value.dtype, shape)
 
-    def _compiled(self, part: _Part) -> Stage:
+    def _compiled(self, part: Part) -> Stage:
         graph, copied, inputs = Graph(), {}, []
 
         def copy(node: Node) -> Node:
             if node in copied:
                 return copied[node]
-            if self.part_of.get(node) is not part and node.op != "get_attr" and _is_tensor(node):
+            if self.part_of.get(node) is not part and node.op != "get_attr" and is_tensor(node):
                 copied[node] = graph.placeholder(node.name)
                 copied[node].meta = dict(node.meta)
                 inputs.append(node)
@@ -111,7 +107,7 @@ class _Cut:
         names = tuple(self.value_name(node) for node in inputs)
         return Stage(part.name, "compiled", exported, names, tuple(self._spec(node) for node in given))
 
-    def _embedding(self, part: _Part) -> Stage:
+    def _embedding(self, part: Part) -> Stage:
         (node,) = part.nodes
         call = LookupCall.of(node)
         inputs = call.sources
@@ -140,42 +136,6 @@ class _Cut:
         rows = zip(call.feature_source, call.feature_row, call.feature_table, call.feature_size, strict=True)
         features = tuple(Feature(s, r, tables[t], size) for s, r, t, size in rows)
         return Lookup(sources, features, POOLINGS[call.pooling])
-
-
-def _parts(nodes: list[Node]) -> list[_Part]:
-    level: dict[Node, int] = {}  # how many lookups lie on the longest way to a node
-    for node in nodes:
-        level[node] = max((level[one] + (one.target in LOOKUPS) for one in node.all_input_nodes), default=0)
-    last = level[nodes[-1]]
-    # The level of the first lookup that needs a node, found from the end.
-    needed: dict[Node, int] = {}
-    for node in reversed(nodes):
-        needed[node] = min((level[u] if u.target in LOOKUPS else needed[u] for u in node.users), default=last)
-    for node in nodes:
-        if node.target is operator.getitem:  # only tensors cross stages, so a tuple's parts stay with the tuple
-            needed[node] = needed[node.all_input_nodes[0]]
-    work = [n for n in nodes if n.op not in ("placeholder", "get_attr", "output") and not _is_size(n)]
-    dense = {k: [n for n in work if n.target not in LOOKUPS and needed[n] == k] for k in range(last + 1)}
-    lookups = {k: [n for n in work if n.target in LOOKUPS and level[n] == k] for k in range(last + 1)}
-    several = sum(len(found) for found in lookups.values()) > 1
-    parts: list[_Part] = []
-    numbered = sum(bool(found) for found in dense.values()) > 1
-    count = 0
-    for k in range(last + 1):
-        if dense[k]:
-            parts.append(_Part(f"dense_{k}" if numbered else "dense", "compiled", dense[k]))
-        for node in lookups[k]:
-            parts.append(_Part(f"embedding_{count}" if several else "embedding", "embedding", [node]))
-            count += 1
-    return parts
-
-
-def _is_tensor(node: Node) -> bool:
-    return isinstance(node.meta.get("val"), torch.Tensor)
-
-
-def _is_size(node: Node) -> bool:
-    return isinstance(node.meta.get("val"), (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool))
 
 
 def _placeholders_first(graph: Graph) -> None:

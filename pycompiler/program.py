@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -69,6 +70,19 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where a stage runs. This runtime has one device, "cpu"; it refuses a stage that is placed on another."""
+
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z]+(:\d+)?", self.device):
+            raise ValueError(
+                f"device: got {self.device!r}; use 'cpu', or a device as torch writes it, such as 'cuda:0'"
+            )
+
+
+@dataclass(frozen=True)
 class Stage:
     """One node of the DAG. Its graph takes `inputs` in order and gives `outputs` in order.
 
@@ -82,7 +96,8 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[TensorSpec, ...]
     lookup: Lookup | None = None
-    precision: str = "fp32"  # of a compiled stage's layers, but the last of each output
+    precision: str = "fp32"  # of a compiled stage's layers, but the last of each of the model's outputs
+    placement: Placement = Placement()
 
 
 @dataclass(frozen=True)

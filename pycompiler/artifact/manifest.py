@@ -74,7 +74,13 @@ def input_entry(one: Input) -> dict:
 
 def _stage(stage: Stage, costs: Mapping[str, dict]) -> dict:
     outputs = [{"name": spec.name, **_spec(spec)} for spec in stage.outputs]
-    head = {"name": stage.name, "kind": stage.kind, "inputs": list(stage.inputs), "outputs": outputs}
+    head = {
+        "name": stage.name,
+        "kind": stage.kind,
+        "inputs": list(stage.inputs),
+        "outputs": outputs,
+        "placement": asdict(stage.placement),
+    }
     if stage.lookup:
         return {**head, **_lookup(stage.lookup)}
     cost = {"cost": costs[stage.name]} if stage.name in costs else {}

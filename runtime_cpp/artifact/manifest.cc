@@ -149,6 +149,11 @@ StageSpec ReadStage(const Json& json, ValueNames& values, const std::vector<Tabl
   for (const Json& output : json.at("outputs")) {
     stage.outputs.push_back(values.Add(output.at("name").get<std::string>()));
   }
+  const auto placement = json.find("placement");
+  const std::string device = placement == json.end() ? "cpu" : placement->at("device").get<std::string>();
+  if (device != "cpu") {
+    throw Malformed(what + " is placed on device '" + device + "', which this runtime does not have; it has 'cpu'");
+  }
   stage.bf16 = json.value("precision", "") == "bf16";
   if (stage.kind == StageKind::kEmbedding) ReadLookup(json, values, tables, stage);
   return stage;

@@ -65,7 +65,9 @@ Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* co
     counters_.infer.Add(end - joined);
     counters_.compute_ns += Nanoseconds(end - start);
     const auto stages = Executor::StageTimes(*frame_);
-    for (size_t i = 0; i < stages.size(); ++i) counters_.stages[i].Add(stages[i]);
+    for (size_t i = 0; i < stages.size(); ++i) {
+      if (stages[i] > Clock::duration::zero()) counters_.stages[i].Add(stages[i]);
+    }
     return outputs;
   });
 }

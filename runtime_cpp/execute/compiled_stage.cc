@@ -10,7 +10,7 @@ CompiledStage::CompiledStage(const StageSpec& spec, const std::string& archive, 
           archive, spec.name, /*run_single_threaded=*/false, static_cast<size_t>(instances),
           /*device_index=*/-1)) {}
 
-void CompiledStage::Run(RunState& state) const {
+void CompiledStage::Run(RunState& state, Scratch& /*scratch*/) const {
   std::vector<at::Tensor> inputs;
   inputs.reserve(spec_.inputs.size());
   for (const ValueId id : spec_.inputs) inputs.push_back(state.values[static_cast<size_t>(id)]);

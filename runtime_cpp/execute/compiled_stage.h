@@ -17,7 +17,7 @@ class CompiledStage final : public Stage {
   // under way at once: with fewer runners than that, threads would queue inside torch. Throws if it cannot be loaded.
   CompiledStage(const StageSpec& spec, const std::string& archive, int instances);
 
-  void Run(RunState& state) const override;
+  void Run(RunState& state, Scratch& scratch) const override;
 
  private:
   const StageSpec& spec_;

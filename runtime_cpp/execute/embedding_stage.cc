@@ -60,16 +60,16 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
   dim_offsets_ = Copied(dim_offsets);
 }
 
-void EmbeddingStage::CheckIds(const Bags& bags, RunState& state) const {
+void EmbeddingStage::CheckIds(const Bags& bags, bool made_up, Scratch& scratch) const {
   const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
-  std::vector<int64_t>& ids = state.ids;  // gathered: only what inputs bring is looked up in place
+  std::vector<int64_t>& ids = scratch.ids;  // gathered: only what inputs bring is looked up in place
   for (size_t f = 0; f < spec_.features.size(); ++f) {
     const Table& table = artifact_.manifest().tables[static_cast<size_t>(spec_.features[f].table)];
     const auto first = static_cast<int64_t>(f) * bags.bags;
     for (int64_t i = offsets[first]; i < offsets[first + bags.bags]; ++i) {
       int64_t& id = ids[static_cast<size_t>(i)];
       if (id >= 0 && id < table.rows) continue;
-      if (state.made_up) {
+      if (made_up) {
         id = 0;
         continue;
       }
@@ -108,12 +108,13 @@ at::Tensor EmbeddingStage::LookUp(const Bags& bags) const {
   return std::move(stack[0]).toTensor();
 }
 
-at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state) const {
+at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state,
+                                     const Scratch& scratch) const {
   const at::Tensor& values = state.values[static_cast<size_t>(spec_.sources[0].values)];
   const int64_t dim = rows.size(1);
   at::Tensor all = at::zeros({values.numel(), dim}, at::kFloat);
   const float* from = rows.const_data_ptr<float>();
-  const std::vector<int64_t>& ends = state.source_ends[0];
+  const std::vector<int64_t>& ends = scratch.source_ends[0];
   for (const LookupFeature& feature : spec_.features) {
     const int64_t start = ends[static_cast<size_t>(feature.row * bags.bags)];
     const int64_t size = ends[static_cast<size_t>((feature.row + 1) * bags.bags)] - start;
@@ -123,12 +124,12 @@ at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, c
   return all;
 }
 
-void EmbeddingStage::Run(RunState& state) const {
-  const Bags bags = straight_ ? GatherStraight(spec_, state) : Gather(spec_, state);
+void EmbeddingStage::Run(RunState& state, Scratch& scratch) const {
+  const Bags bags = straight_ ? GatherStraight(spec_, state, scratch) : Gather(spec_, state, scratch);
   // FBGEMM's own check infers a table's rows from where the next one begins, which alignment makes too many.
-  if (unchecked_) CheckIds(bags, state);
+  if (unchecked_) CheckIds(bags, state.made_up, scratch);
   at::Tensor rows = LookUp(bags);
-  if (spec_.pooling == Pooling::kNone && !straight_) rows = Unordered(rows, bags, state);
+  if (spec_.pooling == Pooling::kNone && !straight_) rows = Unordered(rows, bags, state, scratch);
   state.values[static_cast<size_t>(spec_.outputs[0])] = std::move(rows);
 }
 

@@ -16,13 +16,13 @@ class EmbeddingStage final : public Stage {
   // FBGEMM must be loaded (LoadFbgemm). Keeps a reference to `artifact`, whose mapping holds the tables.
   EmbeddingStage(const StageSpec& spec, const Artifact& artifact);
 
-  void Run(RunState& state) const override;
+  void Run(RunState& state, Scratch& scratch) const override;
 
  private:
-  void CheckIds(const Bags& bags, RunState& state) const;
+  void CheckIds(const Bags& bags, bool made_up, Scratch& scratch) const;
   at::Tensor LookUp(const Bags& bags) const;
   // [ids in the features' order, dim] -> [ids in the source's order, dim], zero where no feature looks.
-  at::Tensor Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state) const;
+  at::Tensor Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state, const Scratch& scratch) const;
 
   const StageSpec& spec_;
   const Artifact& artifact_;

@@ -6,10 +6,12 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "execute/compiled_stage.h"
 #include "execute/embedding_stage.h"
 #include "execute/fbgemm_library.h"
+#include "execute/side_by_side.h"
 
 namespace recpile {
 namespace {
@@ -67,6 +69,8 @@ Status Guarded(const std::string& what, F&& work) {
 class Executor::Frame {
  public:
   RunState state;
+  std::vector<Scratch> scratch;  // by stage
+  std::vector<Clock::duration> expected;
   std::vector<Clock::duration> stage_times;
 };
 
@@ -76,6 +80,9 @@ class Executor::Impl {
  public:
   std::shared_ptr<const Artifact> artifact;
   std::vector<std::unique_ptr<Stage>> stages;
+  std::unique_ptr<SideBySide> side_by_side;  // none if each stage needs the one before it
+  // What a candidate took in the last runs of each stage. A hint: a lost update does no harm.
+  mutable std::vector<std::atomic<float>> row_ns;
 
   Status Load(const ExecutorOptions& options) {
     for (const StageSpec& spec : artifact->manifest().stages) {
@@ -88,12 +95,23 @@ class Executor::Impl {
         }
       }));
     }
+    row_ns = std::vector<std::atomic<float>>(stages.size());
+    if (StageOrder order(artifact->manifest()); order.has_branches() && options.instances > 1) {
+      side_by_side = std::make_unique<SideBySide>(std::move(order), options.instances, [](std::function<void()> task) {
+        // On torch's inter-op threads, which take over the caller's inference mode.
+        at::launch([task = std::move(task)] {
+          InitThread();
+          task();
+        });
+      });
+    }
     return {};
   }
 
   Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const {
     RunState& state = frame.state;
-    frame.stage_times.clear();
+    frame.stage_times.assign(stages.size(), {});
+    frame.scratch.resize(stages.size());
     const c10::InferenceMode no_gradients;
     const Manifest& manifest = artifact->manifest();
     // Drops the values however this ends: inputs are borrowed, and nothing of a batch may outlive it here.
@@ -110,11 +128,7 @@ class Executor::Impl {
       state.values[own ? static_cast<size_t>(manifest.candidate_to_request) : i] = borrowed.back();
     }
 
-    for (size_t i = 0; i < stages.size(); ++i) {
-      const Clock::time_point start = Clock::now();
-      RECPILE_RETURN_IF_ERROR(Guarded("stage '" + manifest.stages[i].name + "'", [&] { stages[i]->Run(state); }));
-      frame.stage_times.push_back(Clock::now() - start);
-    }
+    RECPILE_RETURN_IF_ERROR(RunStages(frame, batch.candidates));
 
     std::vector<Tensor> outputs;
     outputs.reserve(manifest.outputs.size());
@@ -128,6 +142,31 @@ class Executor::Impl {
   }
 
  private:
+  Status RunStages(Frame& frame, int64_t candidates) const {
+    const auto run = [&](size_t i) -> Status {
+      const Clock::time_point start = Clock::now();
+      RECPILE_RETURN_IF_ERROR(Guarded("stage '" + artifact->manifest().stages[i].name + "'",
+                                      [&] { stages[i]->Run(frame.state, frame.scratch[i]); }));
+      frame.stage_times[i] = Clock::now() - start;
+      return {};
+    };
+    if (side_by_side == nullptr) {
+      for (size_t i = 0; i < stages.size(); ++i) RECPILE_RETURN_IF_ERROR(run(i));
+      return {};
+    }
+    frame.expected.resize(stages.size());
+    for (size_t i = 0; i < stages.size(); ++i) {
+      frame.expected[i] = Clock::duration(static_cast<int64_t>(row_ns[i].load() * static_cast<float>(candidates)));
+    }
+    RECPILE_RETURN_IF_ERROR(side_by_side->Run(run, frame.expected));
+    for (size_t i = 0; i < stages.size(); ++i) {
+      const float took =
+          static_cast<float>(frame.stage_times[i].count()) / static_cast<float>(std::max<int64_t>(candidates, 1));
+      row_ns[i] = 0.8F * row_ns[i].load() + 0.2F * took;
+    }
+    return {};
+  }
+
   // Checked, because the shared object decides what comes out, and its rows are cut by what the manifest says.
   static Result<Tensor> Output(const OutputSpec& output, const at::Tensor& computed,
                                const std::vector<at::Tensor>& borrowed, int64_t rows) {
@@ -166,7 +205,12 @@ Executor::FramePtr Executor::NewFrame() const { return FramePtr(new Frame); }
 
 std::span<const Clock::duration> Executor::StageTimes(const Frame& frame) { return frame.stage_times; }
 
-void Executor::InitThread() { at::set_num_threads(1); }
+void Executor::InitThread() {
+  // Of a thread's own in OpenMP.
+  thread_local bool done = false;
+  if (!done) at::set_num_threads(1);
+  done = true;
+}
 
 Result<std::vector<Tensor>> Executor::Run(Frame& frame, const Batch& batch) const {
   Result<std::vector<Tensor>> outputs = Status::Internal("not run");

@@ -36,14 +36,15 @@ class Executor {
 
   FramePtr NewFrame() const;
 
-  // Once on every thread that calls Run: each run keeps to its own thread, so that instances do not share cores.
+  // On every thread that calls Run: an operator keeps to its thread, so that instances do not share cores. Stages that
+  // do not need each other may run on threads of their own while fewer than `instances` are busy (side_by_side.h).
   static void InitThread();
 
   // `batch` holds checked requests and must stay alive during the call. The outputs own their memory. Internal, naming
   // the stage, if one fails.
   Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const;
 
-  // How long each stage of the frame's last run took, in their order; of a run that failed, those that did not.
+  // How long each stage of the frame's last run took, in their order; zero if it did not run or failed.
   static std::span<const Clock::duration> StageTimes(const Frame& frame);
 
  private:

@@ -44,7 +44,7 @@ struct Source {
   int64_t bags = 0;
 };
 
-Source Open(const LookupSource& spec, RunState& state, std::vector<int64_t>& ends) {
+Source Open(const LookupSource& spec, const RunState& state, std::vector<int64_t>& ends) {
   Source source{Contiguous(state, spec.values), {}, spec.columns, 0};
   if (spec.fixed()) {
     source.bags = source.values.numel() / spec.columns;
@@ -79,31 +79,31 @@ void Append(const From* from, int64_t count, int64_t stride, int64_t size, std::
   for (int64_t n = 0; n < count; ++n) to.insert(to.end(), from + n * stride, from + n * stride + size);
 }
 
-void AppendAll(const Source& source, int64_t first, int64_t count, int64_t stride, int64_t size, RunState& state) {
+void AppendAll(const Source& source, int64_t first, int64_t count, int64_t stride, int64_t size, Scratch& scratch) {
   if (count == 0) return;
   if (source.values.scalar_type() == at::kLong) {
-    Append(source.values.const_data_ptr<int64_t>() + first, count, stride, size, state.ids);
+    Append(source.values.const_data_ptr<int64_t>() + first, count, stride, size, scratch.ids);
   } else {
-    Append(source.values.const_data_ptr<int32_t>() + first, count, stride, size, state.ids);
+    Append(source.values.const_data_ptr<int32_t>() + first, count, stride, size, scratch.ids);
   }
   if (source.weights.defined()) {
-    Append(source.weights.const_data_ptr<float>() + first, count, stride, size, state.weights);
+    Append(source.weights.const_data_ptr<float>() + first, count, stride, size, scratch.weights);
   }
 }
 
-void AppendJagged(const Source& source, const std::vector<int64_t>& ends, int64_t row, RunState& state) {
+void AppendJagged(const Source& source, const std::vector<int64_t>& ends, int64_t row, Scratch& scratch) {
   const auto first = static_cast<size_t>(row * source.bags), bags = static_cast<size_t>(source.bags);
   if (first + bags >= ends.size()) throw std::runtime_error("its lengths have no row " + std::to_string(row));
   const int64_t start = ends[first], end = ends[first + bags];
-  const int64_t shift = state.offsets.back() - start;
-  for (size_t b = 1; b <= bags; ++b) state.offsets.push_back(ends[first + b] + shift);
-  AppendAll(source, start, 1, end - start, end - start, state);
+  const int64_t shift = scratch.offsets.back() - start;
+  for (size_t b = 1; b <= bags; ++b) scratch.offsets.push_back(ends[first + b] + shift);
+  AppendAll(source, start, 1, end - start, end - start, scratch);
 }
 
-void AppendFixed(const Source& source, const LookupFeature& feature, RunState& state) {
-  int64_t at = state.offsets.back();
-  for (int64_t n = 0; n < source.bags; ++n) state.offsets.push_back(at += feature.size);
-  AppendAll(source, feature.row, source.bags, source.columns, feature.size, state);
+void AppendFixed(const Source& source, const LookupFeature& feature, Scratch& scratch) {
+  int64_t at = scratch.offsets.back();
+  for (int64_t n = 0; n < source.bags; ++n) scratch.offsets.push_back(at += feature.size);
+  AppendAll(source, feature.row, source.bags, source.columns, feature.size, scratch);
 }
 
 }  // namespace
@@ -123,38 +123,38 @@ bool IsStraight(const Manifest& manifest, const StageSpec& spec) {
   return true;
 }
 
-Bags GatherStraight(const StageSpec& spec, RunState& state) {
+Bags GatherStraight(const StageSpec& spec, const RunState& state, Scratch& scratch) {
   const LookupSource& one = spec.sources[0];
-  const Source source = Open(one, state, state.offsets);
+  const Source source = Open(one, state, scratch.offsets);
   if (one.fixed()) {
-    state.offsets.resize(static_cast<size_t>(source.bags) + 1);
-    for (int64_t n = 0; n <= source.bags; ++n) state.offsets[static_cast<size_t>(n)] = n * one.columns;
+    scratch.offsets.resize(static_cast<size_t>(source.bags) + 1);
+    for (int64_t n = 0; n <= source.bags; ++n) scratch.offsets[static_cast<size_t>(n)] = n * one.columns;
   }
-  return {source.values.reshape(-1), View(state.offsets),
+  return {source.values.reshape(-1), View(scratch.offsets),
           source.weights.defined() ? source.weights.reshape(-1) : source.weights, source.bags};
 }
 
-Bags Gather(const StageSpec& spec, RunState& state) {
+Bags Gather(const StageSpec& spec, const RunState& state, Scratch& scratch) {
   std::vector<Source> sources;
-  state.source_ends.resize(spec.sources.size());
+  scratch.source_ends.resize(spec.sources.size());
   for (size_t s = 0; s < spec.sources.size(); ++s) {
-    sources.push_back(Open(spec.sources[s], state, state.source_ends[s]));
+    sources.push_back(Open(spec.sources[s], state, scratch.source_ends[s]));
     if (sources[s].bags == sources[0].bags) continue;
     throw std::runtime_error("its sources have " + std::to_string(sources[0].bags) + " and " +
                              std::to_string(sources[s].bags) + " bags");
   }
-  state.offsets.assign(1, 0);
-  state.ids.clear();
-  state.weights.clear();
+  scratch.offsets.assign(1, 0);
+  scratch.ids.clear();
+  scratch.weights.clear();
   for (const LookupFeature& feature : spec.features) {
     const auto s = static_cast<size_t>(feature.source);
     if (spec.sources[s].fixed()) {
-      AppendFixed(sources[s], feature, state);
+      AppendFixed(sources[s], feature, scratch);
     } else {
-      AppendJagged(sources[s], state.source_ends[s], feature.row, state);
+      AppendJagged(sources[s], scratch.source_ends[s], feature.row, scratch);
     }
   }
-  return {View(state.ids), View(state.offsets), sources[0].weights.defined() ? View(state.weights) : at::Tensor(),
+  return {View(scratch.ids), View(scratch.offsets), sources[0].weights.defined() ? View(scratch.weights) : at::Tensor(),
           sources[0].bags};
 }
 

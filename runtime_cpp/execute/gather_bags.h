@@ -7,7 +7,7 @@
 namespace recpile {
 
 // Ids and offsets of all features, one behind the other: feature f's bag n is ids [offsets[f * bags + n],
-// offsets[f * bags + n + 1]). Views of `state` and of its values.
+// offsets[f * bags + n + 1]). Views of the scratch and of the values.
 struct Bags {
   at::Tensor ids;      // int64
   at::Tensor offsets;  // int64 [features * bags + 1]
@@ -19,10 +19,10 @@ struct Bags {
 // inputs, which have been checked.
 bool IsStraight(const Manifest& manifest, const StageSpec& spec);
 
-Bags GatherStraight(const StageSpec& spec, RunState& state);
+Bags GatherStraight(const StageSpec& spec, const RunState& state, Scratch& scratch);
 
-// Leaves the running totals of source s's lengths in state.source_ends[s] (nothing for a fixed one). Throws if lengths,
-// values and weights do not fit each other, which values that a stage computed need not do.
-Bags Gather(const StageSpec& spec, RunState& state);
+// Leaves the running totals of source s's lengths in scratch.source_ends[s] (nothing for a fixed one). Throws if
+// lengths, values and weights do not fit each other, which values that a stage computed need not do.
+Bags Gather(const StageSpec& spec, const RunState& state, Scratch& scratch);
 
 }  // namespace recpile

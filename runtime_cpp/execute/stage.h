@@ -8,12 +8,16 @@
 
 namespace recpile {
 
-// What one run changes: the values so far, and room that stages keep from run to run.
+// The values of one run. Stages may run side by side: each writes its own outputs only, and reads what was complete
+// before it began.
 struct RunState {
   std::vector<at::Tensor> values;  // by ValueId
   // An id that no table has is looked up as another: the answer is for nobody.
   bool made_up = false;
-  // Of gather_bags.h.
+};
+
+// Room that one stage keeps from run to run, for gather_bags.h.
+struct Scratch {
   std::vector<int64_t> offsets;
   std::vector<int64_t> ids;
   std::vector<float> weights;
@@ -24,7 +28,7 @@ class Stage {
  public:
   virtual ~Stage() = default;
   // Reads its inputs from state.values and puts its outputs there. Thread-safe; throws what torch throws.
-  virtual void Run(RunState& state) const = 0;
+  virtual void Run(RunState& state, Scratch& scratch) const = 0;
 };
 
 }  // namespace recpile

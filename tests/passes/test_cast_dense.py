@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from compiler.graphs import Computes, aten, captured, farthest, kjt, reasons
+from compiler.stages import BOTH, TwoTowers, split
 from torch import Tensor, nn
 from zoo import collection
 
@@ -210,3 +211,11 @@ def test_a_type_that_the_model_fixes_is_kept_and_the_layer_behind_it_is_cast_aga
 def test_an_unknown_type_is_refused_with_the_types_there_are() -> None:
     with pytest.raises(ValueError, match="dense dtype: got 'fp8'; use one of fp32, bf16"):
         CastDense("fp8")
+
+
+def test_what_one_stage_gives_another_may_come_from_a_bf16_layer() -> None:
+    program = run_passes(split(TwoTowers(1024), *BOTH), [CastDense("bf16")])
+    assert [stage.precision for stage in program.stages] == ["bf16", "bf16", "fp32"]
+    for tower in program.stages[:2]:
+        assert set(layers(tower)) == {BF16}
+        assert {spec.dtype for spec in tower.outputs} == {FP32}

@@ -6,31 +6,18 @@ import pytest
 import torch
 import zoo
 from compiler.graphs import Computes, Towers, aten, captured, farthest, kjt, reasons
+from compiler.stages import passes_until, shown, split
 from torch import Tensor, nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from zoo import collection
 
-from recpile.passes.base import Pass, run_passes
+from recpile.passes.base import run_passes
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
 from recpile.passes.split_stages import SplitStages
 from recpile.pycompiler.capture import capture
-from recpile.pycompiler.program import Feature, Lookup, Program, Source, Stage
-from recpile.pycompiler.schema import Dense, Input, TensorSpec
-
-
-def split(model: nn.Module, *inputs: Input, outputs: tuple[str, ...] = ("score",)) -> Program:
-    """Through every pass in front of the split, as a compiler does, and the split."""
-    return run_passes(captured(model, *inputs, outputs=outputs), passes_until(SplitStages))
-
-
-def passes_until(last: type[Pass]) -> list[Pass]:
-    every = passes(TablePrecision(), "fp32")
-    return every[: 1 + next(i for i, one in enumerate(every) if isinstance(one, last))]
-
-
-def shown(program: Program) -> list[tuple[str, tuple[str, ...], list[str]]]:
-    return [(stage.name, stage.inputs, [spec.name for spec in stage.outputs]) for stage in program.stages]
+from recpile.pycompiler.program import Feature, Lookup, Source, Stage
+from recpile.pycompiler.schema import Dense, TensorSpec
 
 
 def targets(stage: Stage) -> list[object]:

@@ -63,6 +63,11 @@ TEST(ManifestGraph, UnknownKindOfStageIsRefused) {
             "stage 'dense' has kind 'remote', which this runtime does not know");
 }
 
+TEST(ManifestGraph, StagePlacedOnAnotherDeviceIsRefused) {
+  EXPECT_EQ(Refusal(R"("kind": "compiled")", R"("kind": "compiled", "placement": {"device": "cuda:0"})"),
+            "stage 'dense' is placed on device 'cuda:0', which this runtime does not have; it has 'cpu'");
+}
+
 TEST(ManifestGraph, StageThatReadsAnUnknownValueIsRefused) {
   EXPECT_EQ(Refusal(R"(["dense", "bags/pooled")", R"(["dense", "bags/sum")"),
             "stage 'dense' reads value 'bags/sum', which nothing before it gives");
