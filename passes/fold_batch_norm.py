@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
-from recpile.passes.cast_dense import DENSE_DTYPES
+from recpile.passes.dense_precision import DENSE_DTYPES
 from recpile.passes.graph import attribute, editable, recaptured
 from recpile.passes.rewrite import add_weight, arguments, drop_weights, read_by_others, weight_names
 from recpile.pycompiler.program import Program

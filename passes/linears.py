@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -66,11 +67,11 @@ def put_linear(module: GraphModule, layer: Linear, given: Node, weight: Tensor, 
     return new
 
 
-def last_layers(module: GraphModule) -> set[Node]:
-    """The layers from which an output is reached without another: CastDense keeps them in fp32."""
+def last_layers(ends: Iterable[Node]) -> set[Node]:
+    """The layers from which one of `ends` is reached without another: in front of a model's outputs they stay fp32."""
     found: set[Node] = set()
     seen: set[Node] = set()
-    waiting = list(module.graph.output_node().all_input_nodes)
+    waiting = list(ends)
     while waiting:
         node = waiting.pop()
         if node in seen:

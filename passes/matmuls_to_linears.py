@@ -6,7 +6,7 @@ import torch
 from torch.fx import Node
 
 from recpile.passes.base import Pass, PassResult
-from recpile.passes.cast_dense import DENSE_DTYPES
+from recpile.passes.dense_precision import DENSE_DTYPES
 from recpile.passes.graph import editable, recaptured
 from recpile.passes.linears import LINEAR
 from recpile.passes.rewrite import arguments, call, constants

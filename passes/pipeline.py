@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from recpile.passes.base import Pass
 from recpile.passes.batch_tables import BatchTables
-from recpile.passes.cast_dense import CastDense, DensePrecision
+from recpile.passes.cast_dense import CastDense
+from recpile.passes.dense_precision import DensePrecision
 from recpile.passes.find_lookups import FindLookups
 from recpile.passes.flatten_interactions import FlattenInteractions
 from recpile.passes.fold_batch_norm import FoldBatchNorm
@@ -16,6 +17,7 @@ from recpile.passes.join_slices import JoinSlices
 from recpile.passes.matmuls_to_linears import MatmulsToLinears
 from recpile.passes.merge_duplicates import MergeDuplicates
 from recpile.passes.merge_linears import MergeLinears
+from recpile.passes.quantize_dense import QuantizeDense
 from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
 from recpile.passes.remove_identities import RemoveIdentities
 from recpile.passes.remove_no_ops import RemoveNoOps
@@ -23,10 +25,17 @@ from recpile.passes.split_stages import SplitStages
 from recpile.passes.stack_branches import StackBranches
 from recpile.passes.undo_permutes import UndoPermutes
 from recpile.passes.write_out_padding import WriteOutPadding
+from recpile.pycompiler.eval_data import EvalData
 
 
-def passes(tables: TablePrecision, dense: str | DensePrecision, extra: Sequence[Pass] = ()) -> list[Pass]:
-    """All passes; `extra` are the user's own (docs/custom_pass.md)."""
+def passes(
+    tables: TablePrecision,
+    dense: str | DensePrecision,
+    extra: Sequence[Pass] = (),
+    calibration: EvalData | None = None,
+) -> list[Pass]:
+    """All passes; `extra` are the user's own (docs/custom_pass.md), `calibration` rows that show int8-static its
+    ranges."""
     dense = DensePrecision(dense) if isinstance(dense, str) else dense
     return [
         # First: a lookup must be seen to read the model's inputs, not views of them.
@@ -62,4 +71,6 @@ def passes(tables: TablePrecision, dense: str | DensePrecision, extra: Sequence[
         SplitStages(),
         # On stages: precision is chosen stage by stage.
         CastDense(dense),
+        # After casting: what of int8's layers is left in fp32 is theirs.
+        QuantizeDense(dense, calibration),
     ]

@@ -10,6 +10,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
 from recpile.passes.branches import is_size, is_tensor
+from recpile.passes.dense_precision import fp32_layers
 from recpile.passes.graph import LOOKUPS, LookupCall, attribute, axis_symbols, dynamic_axes, editable
 from recpile.passes.stage_parts import Part, stage_parts
 from recpile.pycompiler.capture import export_graph
@@ -105,7 +106,8 @@ class _Cut:
         dynamic = tuple(dynamic_axes(node, self.axes) for node in inputs)
         exported = export_graph(stage, tuple(_example(node) for node in inputs), dynamic)
         names = tuple(self.value_name(node) for node in inputs)
-        return Stage(part.name, "compiled", exported, names, tuple(self._spec(node) for node in given))
+        outputs = tuple(self._spec(node) for node in given)
+        return Stage(part.name, "compiled", exported, names, outputs, layers=fp32_layers(stage))
 
     def _embedding(self, part: Part) -> Stage:
         (node,) = part.nodes

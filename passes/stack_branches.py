@@ -69,7 +69,7 @@ class _Branch:
 
 def _groups(module: GraphModule) -> list[list[_Branch]]:
     layers = {node: layer for node in module.graph.nodes if (layer := linear_of(module, node))}
-    last = last_layers(module)
+    last = last_layers(module.graph.output_node().all_input_nodes)
     groups: dict[Hashable, list[_Branch]] = {}
     inside: set[Node] = set()
     for node, layer in layers.items():

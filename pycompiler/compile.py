@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from recpile.passes.base import Pass, run_passes
-from recpile.passes.cast_dense import DensePrecision
+from recpile.passes.dense_precision import DensePrecision
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.writer import write_artifact
@@ -25,14 +25,16 @@ from recpile.pycompiler.schema import InputSchema
 @dataclass(frozen=True)
 class CompileOptions:
     """What the user chose. With `eval_data`, AUC and normalized entropy before and after go into the manifest, and the
-    artifact is checked on these rows; without, on random ones. `extra_passes` are the user's own, and run on the whole
-    fp32 graph after its lookups are batched (docs/custom_pass.md)."""
+    artifact is checked on these rows; without, on random ones. `calibration`: rows that show dense layers in
+    int8-static how large their inputs become. `extra_passes` are the user's own, and run on the whole fp32 graph after
+    its lookups are batched (docs/custom_pass.md)."""
 
     name: str
     version: str = "1"
     tables: TablePrecision = field(default_factory=TablePrecision)
     dense_dtype: str | DensePrecision = "fp32"
     eval_data: EvalData | None = None
+    calibration: EvalData | None = None
     extra_passes: tuple[Pass, ...] = ()
     precision_search: dict | None = None  # what a search for precisions found, for the manifest
 
@@ -72,12 +74,14 @@ def compile_model(
     """
     if options.eval_data is not None:
         check_eval_data(options.eval_data, schema)
+    if options.calibration is not None:
+        check_eval_data(options.calibration, schema)
     with in_eval_mode(model):
         progress("capture")
         captured = capture(model, schema, options.name)
         steps = [Step("the capture", True, captured)]
 
-        chosen = passes(options.tables, options.dense_dtype, options.extra_passes)
+        chosen = passes(options.tables, options.dense_dtype, options.extra_passes, options.calibration)
         program = run_passes(
             captured,
             chosen,

@@ -15,7 +15,7 @@ from torch import Tensor
 # Private in name; the public load_pt2 would load every stage's shared object as well.
 from torch.export.pt2_archive._package import PT2ArchiveReader, _load_exported_programs
 
-from recpile.pycompiler import operators
+from recpile.pycompiler import int8_operators, operators  # noqa: F401  # what stages call
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.inputs import check_inputs
 from recpile.pycompiler.packing import FBGEMM_TYPES

@@ -38,8 +38,8 @@ def lower(stage: Stage) -> LoweredStage:
         "aot_inductor.package": True,
         # One thread a batch: the runtime runs batches side by side, and a thread count baked in would oversubscribe.
         "cpp.threads": 1,
-        # Packs bf16 weights for AMX. fp32 weights stay as they are: docs/decisions/0004-fp32-layers-are-not-frozen.md.
-        "freezing": stage.precision == "bf16",
+        # Packs weights for AMX. fp32 ones stay as they are: docs/decisions/0004-fp32-layers-are-not-frozen.md.
+        "freezing": stage.precision != "fp32",
     }
     said = io.StringIO()
     try:

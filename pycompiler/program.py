@@ -15,7 +15,7 @@ from recpile.pycompiler.schema import InputSchema, TensorSpec
 
 @dataclass(frozen=True)
 class TableError:
-    """What a table's data type costs, against its fp32 values: absolute, over all elements."""
+    """What a data type costs a table or a layer's weight, against the fp32 values: absolute, over all elements."""
 
     mean: float
     max: float
@@ -70,6 +70,17 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One matrix product of a compiled stage. `bytes`: of its weight, 0 for a product of activations; `error`: of the
+    weight, against its fp32 values."""
+
+    name: str
+    dtype: str
+    bytes: int
+    error: TableError = TableError(0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where a stage runs. This runtime has one device, "cpu"; it refuses a stage that is placed on another."""
 
@@ -96,7 +107,8 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[TensorSpec, ...]
     lookup: Lookup | None = None
-    precision: str = "fp32"  # of a compiled stage's layers, but the last of each of the model's outputs
+    precision: str = "fp32"  # of a compiled stage: that of its layers which are not fp32, or "mixed"
+    layers: tuple[Layer, ...] = ()
     placement: Placement = Placement()
 
 

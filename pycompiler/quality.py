@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from recpile.pycompiler.capture import build_inputs
 from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.eval_data import EvalData, take_rows
 from recpile.pycompiler.evaluation.statistics import quality_of, relative_loss, relative_loss_interval
 from recpile.pycompiler.metrics import auc, check_scores, normalized_entropy
-from recpile.pycompiler.operators import packed_embedding_bags  # noqa: F401  # stages call it
 from recpile.pycompiler.outputs import named_outputs
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.row_mixing import mixing_operators
-from recpile.pycompiler.schema import CANDIDATE, CANDIDATE_TO_REQUEST, InputSchema, KeyedJagged
+from recpile.pycompiler.run_stages import run_stages
+from recpile.pycompiler.schema import CANDIDATE, CANDIDATE_TO_REQUEST, InputSchema
 
 # An fp32 artifact must agree with eager to this, absolute, on every output.
 FP32_TOLERANCE = 1e-5
 _BATCHES = (1, 2, 3, 17, 512)
-_ROWS_AT_ONCE = 1024
 
 
 class ParityError(RuntimeError):
@@ -38,57 +38,6 @@ class Parity:
 
     max: float
     mean: float
-
-
-@dataclass(frozen=True)
-class EvalData:
-    """Labelled rows: flat inputs of N candidates in numpy, labels [N] in {0, 1}, and the output that predicts them."""
-
-    name: str
-    inputs: Mapping[str, np.ndarray]
-    labels: np.ndarray
-    output: str | None = None
-
-    @staticmethod
-    def load(path: str | Path) -> EvalData:
-        """From a .npz with one array a flat input, and `labels`."""
-        with np.load(path) as arrays:
-            held = {name: arrays[name] for name in arrays.files}
-        if "labels" not in held:
-            raise ValueError(f"{path} has arrays {', '.join(held)}; it needs one called 'labels'")
-        return EvalData(
-            Path(path).name, {name: value for name, value in held.items() if name != "labels"}, held["labels"]
-        )
-
-    def batches(self, schema: InputSchema, rows: int = _ROWS_AT_ONCE) -> Iterator[dict[str, Tensor]]:
-        for start in range(0, len(self.labels), rows):
-            yield take_rows(schema, self.inputs, start, min(start + rows, len(self.labels)))
-
-
-def take_rows(schema: InputSchema, inputs: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, Tensor]:
-    """Candidates start..end of flat inputs: rows of dense ones, bags of jagged ones, key by key.
-
-    Every row is a request of its own, as in training data: inputs on the request axis have as many rows.
-    """
-    flat: dict[str, Tensor] = {}
-    if schema.has_requests:
-        flat[CANDIDATE_TO_REQUEST] = torch.arange(end - start)
-    for one in schema.inputs:
-        names = [tensor.name for tensor in one.tensors()]
-        if len(names) == 1:
-            flat[one.name] = torch.from_numpy(np.ascontiguousarray(inputs[one.name][start:end]))
-            continue
-        lengths = inputs[f"{one.name}.lengths"]
-        ends = np.concatenate([[0], np.cumsum(lengths.reshape(-1))])
-        batch = lengths.shape[-1]
-        keys = len(one.keys) if isinstance(one, KeyedJagged) else 1
-        spans = [slice(ends[k * batch + start], ends[k * batch + end]) for k in range(keys)]
-        for name in names:
-            if name.endswith(".lengths"):
-                flat[name] = torch.from_numpy(np.ascontiguousarray(lengths[..., start:end]))
-            else:
-                flat[name] = torch.from_numpy(np.concatenate([inputs[name][span] for span in spans]))
-    return flat
 
 
 def join_rows(schema: InputSchema, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -151,21 +100,6 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
-
-
-def run_stages(program: Program, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """The program's stages through PyTorch's own operators: what the artifact computes, before it is lowered."""
-    weights = {**program.graph.state_dict, **program.graph.constants}
-    tables = {table.name: weights[fqn] for fqn, table in program.tables.items()}
-    values = dict(flat)
-    with torch.no_grad():
-        for stage in program.stages:
-            used = list(dict.fromkeys(f.table for f in stage.lookup.features)) if stage.lookup else []
-            given = stage.graph.module(check_guards=False)(
-                *(tables[t] for t in used), *(values[name] for name in stage.inputs)
-            )
-            values.update({spec.name: value for spec, value in zip(stage.outputs, given, strict=True)})
-    return tuple(values[name] for name in program.outputs)
 
 
 def compare(wanted: list[Tensor], got: list[Tensor]) -> Parity:

@@ -84,7 +84,7 @@ def _stage(stage: Stage, costs: Mapping[str, dict]) -> dict:
     if stage.lookup:
         return {**head, **_lookup(stage.lookup)}
     cost = {"cost": costs[stage.name]} if stage.name in costs else {}
-    return {**head, "precision": stage.precision, **cost}
+    return {**head, "precision": stage.precision, "layers": [asdict(layer) for layer in stage.layers], **cost}
 
 
 def _lookup(lookup: Lookup) -> dict:

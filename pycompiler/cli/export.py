@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recpile.passes.cast_dense import DENSE_DTYPES
 from recpile.passes.custom import load_pass
+from recpile.passes.dense_precision import DENSE_DTYPES, DensePrecision
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.checkpoints.read import checkpoint_bytes
@@ -63,7 +63,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help=f"{', '.join(TABLE_DTYPES)} for all tables (default fp32), or for those that match a glob; repeatable",
     )
     parser.add_argument(
-        "--dense-dtype", default="fp32", choices=DENSE_DTYPES, help="of the dense layers (default fp32)"
+        "--dense-dtype",
+        action="append",
+        default=[],
+        metavar="TYPE | LAYER=TYPE",
+        help=f"{', '.join(DENSE_DTYPES)} for all dense layers (default fp32), or for those whose name, or whose "
+        "stage's, matches a glob; repeatable; int8-static needs --calibration",
     )
     add_precision_options(parser)
     parser.add_argument("--name", metavar="NAME", help="of the model when served (default: the output's file name)")
@@ -107,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
         name=options.name or output.stem,
         version=options.model_version,
         tables=TablePrecision.parse(options.embedding_dtype),
-        dense_dtype=options.dense_dtype,
+        dense_dtype=DensePrecision.parse(options.dense_dtype),
         eval_data=EvalData.load(options.eval_data) if (options.eval_data or "").endswith(".npz") else None,
         extra_passes=tuple(load_pass(text) for text in options.passes),
     )

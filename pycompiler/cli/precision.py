@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import nn
 
-from recpile.passes.cast_dense import DensePrecision
+from recpile.passes.dense_precision import INT8_STATIC, DensePrecision
 from recpile.pycompiler.artifact.manifest import input_entry
 from recpile.pycompiler.compile import CompileOptions
 from recpile.pycompiler.evaluation.rows import read_rows
@@ -30,7 +30,7 @@ def add_precision_options(parser: argparse.ArgumentParser) -> None:
         "--precision", metavar="FILE | auto", help="types by name and size from a YAML file, or the smallest in budget"
     )
     group.add_argument(
-        "--calibration", metavar="FILE", help="labelled rows to search on: .npz, .parquet or .csv, as --eval-data"
+        "--calibration", metavar="FILE", help="labelled rows to search on, and for int8-static: as --eval-data"
     )
     group.add_argument(
         "--budget", metavar="PERCENT", help=f"of normalized entropy that auto may lose (default {_BUDGET})"
@@ -41,7 +41,9 @@ def add_precision_options(parser: argparse.ArgumentParser) -> None:
 def check_options(options: argparse.Namespace) -> None:
     """ValueError for options that contradict each other, before anything is loaded."""
     if options.precision != "auto":
-        given = [n for n in ("calibration", "budget", "front") if getattr(options, n) is not None]
+        static = any(INT8_STATIC in text for text in options.dense_dtype) or options.precision is not None
+        used = ("budget", "front") if static else ("calibration", "budget", "front")
+        given = [n for n in used if getattr(options, n) is not None]
         if given:
             raise ValueError(
                 f"--{given[0]} goes with --precision auto; got --precision {options.precision or 'not at all'}"
@@ -50,7 +52,7 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--precision auto needs --calibration FILE: labelled rows that show what a table can bear")
     if options.precision is not None and options.embedding_dtype:
         raise ValueError("--embedding-dtype and --precision both say the types of tables; use one of them")
-    if options.precision not in (None, "auto") and options.dense_dtype != "fp32":
+    if options.precision not in (None, "auto") and options.dense_dtype:
         raise ValueError("--dense-dtype and a precision file both say the types of dense stages; use one of them")
     if options.budget is not None:
         parse_budget(options.budget)
@@ -74,11 +76,14 @@ def with_precision(
     hears of each step, `detail` of what a step is at."""
     if options.eval_data and chosen.eval_data is None:
         chosen = replace(chosen, eval_data=read_data(options.eval_data, schema))
+    if options.calibration:
+        chosen = replace(chosen, calibration=read_data(options.calibration, schema))
     if options.precision is None:
         return chosen
     if options.precision != "auto":
         precision = read_precision(options.precision)
         return replace(chosen, tables=precision.tables, dense_dtype=precision.dense)
+    assert chosen.calibration is not None
     progress("search for precisions")
     output = Path(options.output)
     found = search(
@@ -86,10 +91,10 @@ def with_precision(
         schema,
         SearchOptions(
             parse_budget(options.budget or _BUDGET),
-            read_data(options.calibration, schema),
+            chosen.calibration,
             output.with_suffix(".sensitivities.json"),
             chosen.eval_data,
-            DensePrecision(options.dense_dtype),
+            DensePrecision.parse(options.dense_dtype),
             chosen.extra_passes,
         ),
         progress,

@@ -1,8 +1,8 @@
 """What a compiled stage costs: FLOPs and bytes, split into what every candidate adds and what a batch costs anyway.
 
 FLOPs of matrix products, convolutions and attention are torch.utils.flop_counter's formulas (two a multiply-add); of
-what has no formula, one for each element that a pointwise operator gives or a reduction reads. Only floating-point work
-counts.
+what has no formula, one for each element that a pointwise operator gives or a reduction reads. Only floating-point
+work and int8 layers count.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
+from recpile.pycompiler import int8_operators  # noqa: F401  # their formulas
 from recpile.pycompiler.inspection.axes import Axes, user_inputs
 
 _aten = torch.ops.aten
@@ -27,6 +28,8 @@ _aten = torch.ops.aten
 _FORMULAS = {_aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
 # Of their first input these read as many elements as they give, not all.
 _READ_ROWS = (_aten.embedding.default, _aten.index_select.default, _aten.gather.default, _aten.index.Tensor)
+# Matrix products of int8_operators.py, which may give int32 or codes.
+_INT8 = (torch.ops.aten._int_mm.default, torch.ops.onednn.qlinear_pointwise.default)
 # Pointwise by their tag, and no arithmetic.
 _COPIES = (_aten.clone.default, _aten._to_copy.default, _aten.copy.default)
 _AT = 64
@@ -87,7 +90,9 @@ def total(parts: list[Linear]) -> Linear:
 
 def _flops(node: Node, axes: Axes, of: Mapping[str, int]) -> float:
     given = _tensors(node)
-    if node.target in _COPIES or not any(one.is_floating_point() for one in given):
+    if node.target in _COPIES:
+        return 0
+    if node.target not in _INT8 and not any(one.is_floating_point() for one in given):
         return 0
     tags = getattr(node.target, "tags", ())
     if torch.Tag.pointwise in tags:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recpile.passes.cast_dense import DensePrecision
+from recpile.passes.dense_precision import DensePrecision
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.yaml_file import read_yaml
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from recpile.passes.base import Pass, run_passes
-from recpile.passes.cast_dense import DensePrecision
+from recpile.passes.dense_precision import DensePrecision
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.capture import capture

@@ -154,7 +154,7 @@ StageSpec ReadStage(const Json& json, ValueNames& values, const std::vector<Tabl
   if (device != "cpu") {
     throw Malformed(what + " is placed on device '" + device + "', which this runtime does not have; it has 'cpu'");
   }
-  stage.bf16 = json.value("precision", "") == "bf16";
+  stage.onednn = stage.kind == StageKind::kCompiled && json.value("precision", "fp32") != "fp32";
   if (stage.kind == StageKind::kEmbedding) ReadLookup(json, values, tables, stage);
   return stage;
 }

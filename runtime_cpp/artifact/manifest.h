@@ -75,7 +75,8 @@ struct StageSpec {
   StageKind kind = StageKind::kCompiled;
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
-  bool bf16 = false;  // some layer of a compiled stage runs in bf16
+  // Some layer of a compiled stage is smaller than fp32, so that oneDNN runs it: it makes ready for each batch size.
+  bool onednn = false;
   // Embedding stages only. Features go table by table, in the order of Manifest::tables.
   Pooling pooling = Pooling::kSum;
   std::vector<LookupSource> sources;

@@ -22,9 +22,9 @@ namespace {
 
 // The sizes at which batches run; none: as they come.
 BatchSizes SizesOf(const Manifest& manifest, const EngineOptions& options) {
-  const bool bf16 =
-      std::any_of(manifest.stages.begin(), manifest.stages.end(), [](const StageSpec& stage) { return stage.bf16; });
-  const bool pad = options.pad_batches == PadBatches::kAlways || (options.pad_batches == PadBatches::kAuto && bf16);
+  const bool onednn =
+      std::any_of(manifest.stages.begin(), manifest.stages.end(), [](const StageSpec& stage) { return stage.onednn; });
+  const bool pad = options.pad_batches == PadBatches::kAlways || (options.pad_batches == PadBatches::kAuto && onednn);
   return pad ? BatchSizes::UpTo(options.max_batch_size) : BatchSizes();
 }
 

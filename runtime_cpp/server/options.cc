@@ -100,7 +100,7 @@ void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
   Text(app, "Batching", "--preferred-batch-size", engine.preferred_batch_sizes, "N ...",
        "Batches of just so many candidates run at once; others wait, as long as the delay says");
   Choice(app, "Batching", "--pad-batches", raw.pad_batches, {"auto", "always", "never"},
-         "Run batches at a few sizes only, padded; auto: of models with bf16 layers");
+         "Run batches at a few sizes only, padded; auto: of models with layers smaller than fp32");
   Number(app, "Batching", "--priority-levels", engine.priority_levels, 1, 1000,
          "Requests may ask for priority 1 (first) to N; 1: all are equal");
   Number(app, "Batching", "--default-priority-level", engine.default_priority_level, 0, 1000,

@@ -54,7 +54,7 @@ def test_dense_stages_are_named_or_all_of_one_type(tmp_path):
         ("default: bf16", "FBGEMM's inference lookup for CPUs does not read"),
         ("sizes: [{at_least: 1 fortnight, type: int8}]", "size: got '1 fortnight'; use a number and B, KB"),
         ("sizes: [{over: 1MB, type: int8}]", "sizes: got {'over': '1MB', 'type': 'int8'}; use"),
-        ("dense: int8", "dense dtype: got 'int8'; use one of fp32, bf16"),
+        ("dense: int4", "dense dtype: got 'int4'; use one of fp32, bf16, fp16, int8"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_file(tmp_path, text, message):
@@ -73,7 +73,7 @@ def test_sizes_have_units(text, size):
     ("text", "message"),
     [
         ("tables: {itme: int8}", "rule 'itme' matches no table; the tables are item"),
-        ("dense: {dens: bf16}", "rule 'dens' matches no stage; the stages are dense"),
+        ("dense: {dens: bf16}", "rule 'dens' matches no stage and no layer; there are dense, out"),
     ],
 )
 def test_a_name_that_the_model_does_not_have_is_an_error(tmp_path, text, message):

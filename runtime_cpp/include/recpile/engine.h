@@ -25,7 +25,7 @@ enum class TimeoutAction {
 
 // Whether batches run at a few fixed sizes only, padded with rows whose answers nobody gets.
 enum class PadBatches {
-  kAuto,  // for models with bf16 layers, whose kernels are built anew for each batch size
+  kAuto,  // for models with layers smaller than fp32, whose kernels are built anew for each batch size
   kAlways,
   kNever,
 };

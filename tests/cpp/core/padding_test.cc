@@ -118,7 +118,7 @@ constexpr std::string_view kBothAxes = R"({
 TEST(Padding, EachAxisIsPaddedByItself) {
   const auto model = ParseManifest(kBothAxes);
   ASSERT_TRUE(model.ok()) << model.status().message();
-  EXPECT_TRUE(model.value().stages[0].bf16);
+  EXPECT_TRUE(model.value().stages[0].onednn);
   const auto request = [&](float context, std::vector<float> prices) {
     const auto rows = static_cast<int64_t>(prices.size());
     auto checked =
