@@ -33,7 +33,7 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
   const auto state = std::make_shared<State>();
   const auto total = static_cast<int64_t>(schedule.rate * schedule.seconds);
   const Clock::time_point begin = Clock::now();
-  for (int64_t i = 0; i < total; ++i) {
+  for (int64_t i = 0; i < total && !(schedule.stop != nullptr && *schedule.stop); ++i) {
     const Clock::time_point due =
         begin + std::chrono::nanoseconds(static_cast<int64_t>(1e9 * static_cast<double>(i) / schedule.rate));
     std::this_thread::sleep_until(due);
@@ -45,11 +45,15 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
       }
       ++state->outstanding;
     }
-    send([state, due](bool ok) {
+    send([state, due, keep = schedule.keep_samples](bool ok) {
       const double latency = std::chrono::duration<double, std::micro>(Clock::now() - due).count();
       const std::lock_guard lock(state->mutex);
       ++(ok ? state->outcome.answered : state->outcome.failed);
       if (ok) state->outcome.latency_us.push_back(latency);
+      if (keep) {
+        const double at = std::chrono::duration<double>(due.time_since_epoch()).count();
+        state->outcome.samples.push_back({at, latency, ok});
+      }
       if (--state->outstanding == 0) state->changed.notify_all();
     });
   }

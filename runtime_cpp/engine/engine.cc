@@ -8,6 +8,7 @@
 
 #include "artifact/artifact.h"
 #include "base/cores.h"
+#include "base/priority.h"
 #include "engine/caught.h"
 #include "engine/counters.h"
 #include "engine/describe.h"
@@ -45,21 +46,16 @@ class Engine::Impl {
                chosen.timeout_action == TimeoutAction::kDelay, chosen.instances},
               [this](std::vector<QueuedRequest> late) { Refuse(std::move(late)); }) {}
 
-  // On a thread of its own: setting threads and warming up must not change the caller's.
+  // Every size that will run, or, if that may be any, the smallest two.
   Status WarmUp() {
-    return std::async(std::launch::async,
-                      [this]() -> Status {
-                        Executor::InitThread();
-                        Instance instance(artifact->manifest(), *executor, sizes, counters);
-                        RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
-                        const std::vector<int64_t> unpadded = {1, 2};
-                        for (const int64_t rows : sizes.all().empty() ? unpadded : sizes.all()) {
-                          const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
-                          RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
-                        }
-                        return {};
-                      })
-        .get();
+    Instance instance(artifact->manifest(), *executor, sizes, counters);
+    RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
+    const std::vector<int64_t> unpadded = {1, 2};
+    for (const int64_t rows : sizes.all().empty() ? unpadded : sizes.all()) {
+      const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
+      RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
+    }
+    return {};
   }
 
   Status Start() {
@@ -130,13 +126,22 @@ Result<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const Engi
   RECPILE_RETURN_IF_ERROR(options.Validate());
   EngineOptions resolved = options;
   if (resolved.instances == 0) resolved.instances = AvailableCores();
-  return Caught("loading", [&]() -> Result<std::unique_ptr<Engine>> {
+  const auto prepare = [&]() -> Result<std::unique_ptr<Engine>> {
+    LowerThreadPriority(resolved.load_nice);
+    Executor::InitThread();
     RECPILE_ASSIGN_OR_RETURN(auto artifact, Artifact::Open(path, options.verify_checksums, ThisMachine()));
     RECPILE_ASSIGN_OR_RETURN(auto executor, Executor::Load(artifact, {resolved.instances, resolved.fbgemm_dir}));
-    // Owned by an engine from here on: its destructor joins whatever threads have been started.
     std::unique_ptr<Engine> engine(
         new Engine(std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved)));
     RECPILE_RETURN_IF_ERROR(engine->impl_->WarmUp());
+    return engine;
+  };
+  return Caught("loading", [&]() -> Result<std::unique_ptr<Engine>> {
+    // On a thread of its own: priority and libtorch's threads are set for it, not for the caller.
+    RECPILE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                             std::async(std::launch::async, [&] { return Caught("loading", prepare); }).get());
+    // Not on that thread, for the instances would inherit its priority. If this fails, the engine's destructor joins
+    // whatever threads have been started.
     RECPILE_RETURN_IF_ERROR(engine->impl_->Start());
     return engine;
   });

@@ -1,6 +1,7 @@
 // recpile-server: loads artifacts and serves them until it is told to stop.
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/priority.h"
 #include "engine_model.h"
 #include "front_door.h"
 #include "logging.h"
@@ -53,18 +55,22 @@ std::string Served(const serving::Models& models) {
 int Serve(const CommandLine& options) {
   // Destroyed in the opposite order: the ports go first, then the models, and the reaper stops their engines.
   serving::Worker reaper;
+  reaper.Post([&options] { LowerThreadPriority(options.load_nice); });
   serving::Models models;
   std::unique_ptr<serving::Repository> repository;
   const uint64_t limit = options.http ? options.http->max_request_bytes : options.grpc->max_request_bytes;
   serving::SharedMemory memory(limit);
   FrontDoor door;
+  std::atomic<bool> open = false;
   if (const Status bound = door.Bind(options); !bound.ok()) {
     return Fail(bound.code() == StatusCode::kUnavailable ? kExitPort : kExitBadInput, bound);
   }
   if (options.repository) {
     repository = std::make_unique<serving::Repository>(
         *options.repository, &models, [&](const std::string& name, const serving::ArtifactFile& file) {
-          return LoadEngineModel(file.path, name, file.version, options.engine, &reaper);
+          EngineOptions engine = options.engine;
+          if (open) engine.load_nice = options.load_nice;
+          return LoadEngineModel(file.path, name, file.version, engine, &reaper);
         });
   }
   if (const Status loaded = LoadAtStart(options, &models, repository.get(), &reaper); !loaded.ok()) {
@@ -76,6 +82,7 @@ int Serve(const CommandLine& options) {
                                      .server_version = RECPILE_VERSION,
                                      .log = RequestLog(options)});
   if (!serving.ok()) return Fail(kExitPort, serving);
+  open = true;
   std::printf("recpile-server ready:%s models=%s\n", door.Addresses().c_str(), Served(models).c_str());
   std::fflush(stdout);
 

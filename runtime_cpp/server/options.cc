@@ -86,6 +86,8 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
        "Load only this model of the repository at the start; '*': all of them");
   Text(app, "Models", "--fbgemm-dir", options.engine.fbgemm_dir, "DIR",
        "Where FBGEMM's operator libraries lie [beside the libtorch in use]");
+  Number(app, "Models", "--load-nice", options.load_nice, 0, 19,
+         "Priority, as nice(1) has it, of loading and warming up models while others are served");
   app.add_flag("--no-verify-checksums", raw.no_verify_checksums,
                "Load faster: do not compare entries with their checksums")
       ->group("Models");

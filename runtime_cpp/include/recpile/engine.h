@@ -55,6 +55,9 @@ struct EngineOptions {
   std::string fbgemm_dir;
   // Compare every entry's checksum with the manifest's. Sizes, versions and CPU features are checked in any case.
   bool verify_checksums = true;
+  // Priority at which the engine loads and warms up, 0 (usual) to 19 (whatever runs beside it comes first), as nice(1)
+  // has it. Its instances run at the priority of Load's caller.
+  int load_nice = 0;
 
   // OK, or which option is wrong, what it was and what it may be.
   Status Validate() const;
