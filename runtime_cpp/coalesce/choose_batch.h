@@ -25,8 +25,8 @@ inline constexpr Clock::time_point kNever = Clock::time_point::max();
 struct BatchChoice {
   size_t take = 0;                             // requests from the front of the queue; 0: not yet
   std::optional<Clock::time_point> wake = {};  // with take == 0: when to ask again, if nothing arrives before
-  // Places in the queue, ascending, of requests that can no longer be answered by their deadline. If there are any,
-  // nothing is taken: ask again when they have been dealt with.
+  // Places in the queue, ascending, of requests that nobody waits for, or that can no longer be answered by their
+  // deadline. If there are any, nothing is taken: ask again when they have been dealt with.
   std::vector<size_t> late = {};
 };
 
@@ -37,7 +37,7 @@ bool IsLate(const Request& request, Clock::time_point now, const RunCost& cost) 
 }
 
 // Asked when an instance is idle. `queue` is in the order in which requests are to run; its items have `rows`
-// (candidates, at least 1), `since` and `deadline`. Takes whole requests from the front: as many as fit max_batch_size
+// (candidates, at least 1), `since`, `deadline` and `gone()` (nobody waits for it). Takes whole requests from the front: as many as fit max_batch_size
 // (always at least one: larger ones have been cut before they wait) and do not make one of them miss its deadline. Of
 // these, those that add up to the largest preferred size run at once; else it waits, while more could still come, until
 // the oldest has waited max_delay, or half of its time.
@@ -50,7 +50,7 @@ BatchChoice ChooseBatch(Queue&& queue, Clock::time_point now, const BatchOptions
   Clock::time_point due = kNever, end = kNever;
   for (const auto& request : queue) {
     const size_t here = place++;
-    if (IsLate(request, now, cost)) {
+    if (request.gone() || IsLate(request, now, cost)) {
       choice.late.push_back(here);
       continue;
     }

@@ -23,6 +23,7 @@ EngineStats ReadStats(const Counters& counters, const std::vector<StageInfo>& st
   stats.requests_rejected = counters.requests_rejected;
   stats.requests_shed = counters.requests_shed;
   stats.requests_expired = counters.requests_expired;
+  stats.requests_canceled = counters.requests_canceled;
   stats.samples = counters.samples;
   stats.batches = counters.batches;
   stats.queue_ns = counters.queue_ns;

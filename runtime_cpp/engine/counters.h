@@ -46,6 +46,7 @@ struct Counters {
   Count requests_rejected = 0;
   Count requests_shed = 0;
   Count requests_expired = 0;
+  Count requests_canceled = 0;
   Count samples = 0;
   Count batches = 0;
   Count queue_ns = 0;

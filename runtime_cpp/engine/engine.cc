@@ -79,12 +79,20 @@ class Engine::Impl {
   }
 
   // What waits for a request: itself, or its pieces if it is too large for one batch.
-  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done, const Urgency& urgency) const {
+  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done, const Urgency& urgency,
+                                    const std::shared_ptr<const std::atomic<bool>>& canceled) const {
     std::vector<QueuedRequest> pieces;
     const auto add = [&](CheckedRequest&& checked, InferCallback answer, const std::shared_ptr<Assembly>& whole) {
       const int64_t rows = checked.rows;
-      pieces.push_back({std::move(checked), std::move(answer), rows, urgency.since, urgency.deadline, urgency.level,
-                        whole, /*piece=*/pieces.size()});
+      pieces.push_back({.checked = std::move(checked),
+                        .done = std::move(answer),
+                        .rows = rows,
+                        .since = urgency.since,
+                        .deadline = urgency.deadline,
+                        .level = urgency.level,
+                        .canceled = canceled,
+                        .whole = whole,
+                        .piece = pieces.size()});
     };
     if (request.rows <= options.max_batch_size) {
       add(std::move(request), std::move(done), nullptr);
@@ -98,6 +106,10 @@ class Engine::Impl {
 
   void Refuse(std::vector<QueuedRequest> late) {
     for (QueuedRequest& request : late) {
+      if (request.gone()) {
+        Finish(request, Status::Canceled("nobody waits for the answer any more"), counters);
+        continue;
+      }
       const auto timeout =
           std::chrono::duration_cast<std::chrono::microseconds>(request.deadline - request.since).count();
       Finish(request,
@@ -160,8 +172,9 @@ EngineStats Engine::stats() const {
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
     RECPILE_ASSIGN_OR_RETURN(const Urgency urgency, UrgencyOf(request, impl_->options, Clock::now()));
+    const auto canceled = request.canceled;
     RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
-    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency);
+    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency, canceled);
     return impl_->queue.Push(pieces);
   };
   Status status = submit();

@@ -21,7 +21,9 @@ void Finish(QueuedRequest& request, InferResult answer, Counters& counters) {
   }
   ++(answer.ok() ? counters.requests_ok : counters.requests_failed);
   // Once accepted, nothing but its timeout makes a request unavailable.
-  if (answer.status().code() == StatusCode::kUnavailable) ++counters.requests_expired;
+  const StatusCode code = answer.status().code();
+  if (code == StatusCode::kUnavailable) ++counters.requests_expired;
+  if (code == StatusCode::kCanceled) ++counters.requests_canceled;
   request.done(std::move(answer));
 }
 

@@ -141,11 +141,13 @@ std::vector<QueuedRequest> RequestQueue::TakeFront(size_t count) {
 
 void RequestQueue::Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock) {
   if (policy_.delay_late) {
-    for (QueuedRequest& request : requests) {
+    const auto late = std::ranges::partition(requests, &QueuedRequest::gone);
+    for (QueuedRequest& request : late) {
       request.deadline = kNever;
       Insert(std::move(request));
     }
-    return;
+    requests.erase(late.begin(), late.end());
+    if (requests.empty()) return;
   }
   lock.unlock();
   refuse_(std::move(requests));

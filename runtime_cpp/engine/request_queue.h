@@ -23,9 +23,12 @@ struct QueuedRequest {
   Clock::time_point since = {};
   Clock::time_point deadline = kNever;
   size_t level = 0;  // of priority, 0 is the highest
+  std::shared_ptr<const std::atomic<bool>> canceled = {};  // InferRequest::canceled
   // Of a piece: what it is a piece of, and which.
   std::shared_ptr<Assembly> whole = {};
   size_t piece = 0;
+
+  bool gone() const { return canceled != nullptr && canceled->load(std::memory_order_relaxed); }
 };
 
 struct QueuePolicy {
@@ -39,8 +42,8 @@ struct QueuePolicy {
 // Thread-safe. The highest level first, and within a level first in, first out.
 class RequestQueue {
  public:
-  // Takes requests that wait and can no longer be answered in time, to answer that. Called without the lock, on any
-  // thread that is in a method of the queue.
+  // Takes requests that wait and are gone, or can no longer be answered in time, to answer that. Called without the
+  // lock, on any thread that is in a method of the queue.
   using Refuse = std::function<void(std::vector<QueuedRequest>)>;
 
   RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse);
@@ -72,7 +75,7 @@ class RequestQueue {
   // The places `from` (ascending, counted through all levels).
   std::vector<QueuedRequest> Take(const std::vector<size_t>& from);
   std::vector<QueuedRequest> TakeFront(size_t count);
-  // Refuses them, without the lock, or puts them behind the others.
+  // Refuses them, without the lock, or puts those that are only late behind the others.
   void Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock);
 
   const BatchOptions batch_;

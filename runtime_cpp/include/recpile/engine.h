@@ -6,6 +6,7 @@
 // Loading executes code from the artifact (compiled stages are shared objects): load only what you built or trust.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -94,6 +95,9 @@ struct InferRequest {
   // From Submit to the answer. 0: EngineOptions::default_timeout_microseconds. A request that, as far as past runs
   // tell, cannot be answered in time is refused as soon as that is known: by Submit, or later by kUnavailable.
   int64_t timeout_microseconds = 0;
+  // Becomes true, on any thread, when nobody waits for the answer any more. If no instance has begun with the request
+  // by then it is not computed, and answered with kCanceled. May be null.
+  std::shared_ptr<const std::atomic<bool>> canceled = nullptr;
 };
 
 // The model's outputs in its order, holding the rows of this request alone.
@@ -126,6 +130,7 @@ struct EngineStats {
   uint64_t requests_rejected = 0;  // refused by Submit
   uint64_t requests_shed = 0;     // of the rejected ones, those that were fine, but came when there was no room or time
   uint64_t requests_expired = 0;  // of the failed ones, those whose timeout was over, or would have been
+  uint64_t requests_canceled = 0;  // of the failed ones, those that nobody waited for any more
   uint64_t samples = 0;           // candidates answered
   uint64_t batches = 0;           // executions of the DAG
   uint64_t queued = 0;            // waiting now

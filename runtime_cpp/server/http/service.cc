@@ -31,6 +31,8 @@ int HttpStatus(StatusCode code) {
       return 503;
     case StatusCode::kUnsupported:
       return 501;
+    case StatusCode::kCanceled:
+      return 499;  // nobody reads it; the number is what other servers log
     case StatusCode::kInternal:
       return 500;
   }
@@ -178,6 +180,7 @@ void Service::Infer(Request request, const Route& route, Done done) {
   }
   pending->id = std::move(decoded.value().id);
   pending->outputs = std::move(decoded.value().outputs);
+  decoded.value().request.canceled = request.gone;
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     try {
       pending->done([this, pending, result = std::move(result)] { return Finished(*pending, result); });

@@ -158,6 +158,7 @@ void Service::Infer(InferCall* call) {
     return call->Finish(Finished(*pending, decoded.status()));
   }
   LimitTimeout(call->Deadline(), &decoded.value().request);
+  decoded.value().request.canceled = call->gone();
   pending->outputs = std::move(decoded.value().outputs);
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     pending->call->FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });

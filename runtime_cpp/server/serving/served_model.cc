@@ -7,8 +7,11 @@ namespace recpile::serving {
 void Submit(const ModelPtr& model, InferRequest request, Clock::time_point started, InferCallback done) {
   // Shared, because a refused callback is dropped without having been called.
   const auto answer = std::make_shared<InferCallback>(std::move(done));
-  const Status submitted = model->submit(std::move(request), [model, started, answer](InferResult result) {
-    model->meter->Answered(result.status().code(), Clock::now() - started);
+  const auto canceled = request.canceled;
+  const Status submitted = model->submit(std::move(request), [model, started, answer, canceled](InferResult result) {
+    // Also where it was too late to save the work: there is nobody whom an answer could reach.
+    const bool gone = canceled != nullptr && *canceled;
+    model->meter->Answered(gone ? StatusCode::kCanceled : result.status().code(), Clock::now() - started);
     (*answer)(std::move(result));
   });
   if (submitted.ok()) return;

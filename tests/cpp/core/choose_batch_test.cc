@@ -15,6 +15,9 @@ struct Waiting {
   int64_t rows;
   Clock::time_point since;
   Clock::time_point deadline = kNever;
+  bool left = false;
+
+  bool gone() const { return left; }
 };
 using Queue = std::vector<Waiting>;
 
@@ -52,6 +55,13 @@ TEST(ChooseBatch, RequestAboveTheMaximumRunsAlone) {
   EXPECT_EQ(ChooseBatch(Queue{{9, At(0)}}, At(0), Patient()).take, 1u);
   EXPECT_EQ(ChooseBatch(Queue{{9, At(0)}, {1, At(0)}}, At(0), Patient()).take, 1u);
   EXPECT_EQ(ChooseBatch(Queue{{1, At(0)}, {9, At(0)}}, At(0), Patient()).take, 1u);
+}
+
+TEST(ChooseBatch, RequestsThatNobodyWaitsForAreNamedAndNotTaken) {
+  const BatchChoice choice =
+      ChooseBatch(Queue{{1, At(0)}, {2, At(0), kNever, true}, {1, At(0)}, {8, At(0), kNever, true}}, At(0), Eager());
+  EXPECT_EQ(choice.take, 0u);
+  EXPECT_EQ(choice.late, (std::vector<size_t>{1, 3}));
 }
 
 TEST(ChooseBatch, FullBatchDoesNotWait) {

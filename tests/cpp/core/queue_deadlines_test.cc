@@ -95,6 +95,23 @@ TEST_F(DeadlineQueue, OrTheyAreDelayedBehindTheOthersOfTheirLevel) {
   EXPECT_TRUE(late_.empty());
 }
 
+TEST_F(DeadlineQueue, RequestsThatNobodyWaitsForAreRefusedWhateverHappensToLateOnes) {
+  for (const bool delay : {false, true}) {
+    late_.clear();
+    RequestQueue queue = Make({.delay_late = delay});
+    const auto gone = std::make_shared<std::atomic<bool>>(false);
+    for (int64_t i = 0; i < 3; ++i) {
+      QueuedRequest request = Request(i);
+      if (i != 1) request.canceled = gone;
+      ASSERT_TRUE(queue.Push(std::move(request)).ok());
+    }
+    *gone = true;
+    EXPECT_EQ(Numbers(queue.PopBatch()), Order{1});
+    EXPECT_EQ(late_, (Order{0, 2}));
+    EXPECT_EQ(queue.size(), 0u);
+  }
+}
+
 TEST_F(DeadlineQueue, LateRequestsOfAClosedQueueAreRefusedToo) {
   RequestQueue queue = Make({});
   ASSERT_TRUE(queue.Push(Overdue(0)).ok());
