@@ -21,6 +21,13 @@ Clock::duration Nanoseconds(double ns) {
 
 Clock::duration RunCost::Of(int64_t rows) const { return Nanoseconds(fixed_ns + row_ns * static_cast<double>(rows)); }
 
+int64_t RunCost::RowsWithin(Clock::duration time, int64_t most) const {
+  if (Of(most) <= time) return most;
+  const double left = std::chrono::duration<double, std::nano>(time).count() - fixed_ns;
+  // Not all fit, so if a candidate costs nothing it is the fixed part that is too much.
+  return left <= 0 || row_ns <= 0 ? 0 : std::min(most, static_cast<int64_t>(left / row_ns));
+}
+
 Clock::duration RunCost::OfAll(int64_t rows, int64_t most) const {
   const double runs = std::ceil(static_cast<double>(rows) / static_cast<double>(most));
   return Nanoseconds(fixed_ns * runs + row_ns * static_cast<double>(rows));

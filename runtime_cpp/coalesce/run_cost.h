@@ -15,6 +15,8 @@ struct RunCost {
 
   // Of one run of `rows` candidates.
   Clock::duration Of(int64_t rows) const;
+  // The most candidates, up to `most`, that one run can hold and take no longer than `time`.
+  int64_t RowsWithin(Clock::duration time, int64_t most) const;
   // Of as many runs, one behind the other, as `rows` candidates need when a run holds `most`.
   Clock::duration OfAll(int64_t rows, int64_t most) const;
 };

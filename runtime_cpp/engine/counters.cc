@@ -19,6 +19,7 @@ Histogram HistogramCounter::Read(double scale) const {
 EngineStats ReadStats(const Counters& counters, const std::vector<StageInfo>& stages) {
   EngineStats stats;
   stats.requests_ok = counters.requests_ok;
+  stats.requests_partial = counters.requests_partial;
   stats.requests_failed = counters.requests_failed;
   stats.requests_rejected = counters.requests_rejected;
   stats.requests_shed = counters.requests_shed;

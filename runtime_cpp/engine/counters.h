@@ -42,6 +42,7 @@ struct Counters {
   explicit Counters(size_t stages) : stages(stages) {}
 
   Count requests_ok = 0;
+  Count requests_partial = 0;
   Count requests_failed = 0;
   Count requests_rejected = 0;
   Count requests_shed = 0;

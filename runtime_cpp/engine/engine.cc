@@ -31,6 +31,12 @@ BatchSizes SizesOf(const Manifest& manifest, const EngineOptions& options) {
 
 }  // namespace
 
+// What a request asks for beside its inputs.
+struct Wishes {
+  bool partial_ok = false;
+  std::shared_ptr<const std::atomic<bool>> canceled;
+};
+
 class Engine::Impl {
  public:
   Impl(std::shared_ptr<const Artifact> opened, std::unique_ptr<Executor> loaded, const EngineOptions& chosen)
@@ -80,7 +86,17 @@ class Engine::Impl {
 
   // What waits for a request: itself, or its pieces if it is too large for one batch.
   std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done, const Urgency& urgency,
-                                    const std::shared_ptr<const std::atomic<bool>>& canceled) const {
+                                    const Wishes& wishes) const {
+    int64_t left_out = 0;
+    if (wishes.partial_ok) {
+      // If nothing fits, the whole is what the refusal speaks of.
+      const int64_t fits = queue.RowsInTime(request.rows, urgency);
+      if (fits > 0 && fits < request.rows) {
+        left_out = request.rows - fits;
+        request = Leading(artifact->manifest(), request, fits);
+      }
+    }
+    const bool whole_batch = request.rows <= options.max_batch_size;
     std::vector<QueuedRequest> pieces;
     const auto add = [&](CheckedRequest&& checked, InferCallback answer, const std::shared_ptr<Assembly>& whole) {
       const int64_t rows = checked.rows;
@@ -90,16 +106,22 @@ class Engine::Impl {
                         .since = urgency.since,
                         .deadline = urgency.deadline,
                         .level = urgency.level,
-                        .canceled = canceled,
+                        .canceled = wishes.canceled,
+                        .partial_ok = wishes.partial_ok && whole_batch,
+                        .left_out = left_out,
                         .whole = whole,
                         .piece = pieces.size()});
     };
-    if (request.rows <= options.max_batch_size) {
+    if (whole_batch) {
       add(std::move(request), std::move(done), nullptr);
       return pieces;
     }
     std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, options.max_batch_size);
-    const auto whole = std::make_shared<Assembly>(artifact->manifest(), cut.size());
+    std::vector<int64_t> partial_rows;
+    if (wishes.partial_ok) {
+      for (const CheckedRequest& piece : cut) partial_rows.push_back(piece.rows);
+    }
+    const auto whole = std::make_shared<Assembly>(artifact->manifest(), cut.size(), std::move(partial_rows));
     for (CheckedRequest& piece : cut) add(std::move(piece), done, whole);
     return pieces;
   }
@@ -172,9 +194,9 @@ EngineStats Engine::stats() const {
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
     RECPILE_ASSIGN_OR_RETURN(const Urgency urgency, UrgencyOf(request, impl_->options, Clock::now()));
-    const auto canceled = request.canceled;
+    const Wishes wishes = {request.partial_ok, request.canceled};
     RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
-    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency, canceled);
+    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency, wishes);
     return impl_->queue.Push(pieces);
   };
   Status status = submit();

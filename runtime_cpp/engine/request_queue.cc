@@ -35,6 +35,27 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
   return {};
 }
 
+Clock::duration RequestQueue::Ahead(size_t level, const RunCost& cost) const {
+  // What runs now is half done, as far as anyone knows.
+  int64_t ahead = running_rows_ / 2;
+  for (size_t other = 0; other <= level; ++other) ahead += rows_[other];
+  return cost.OfAll(ahead, batch_.max_batch_size) / policy_.instances;
+}
+
+int64_t RequestQueue::RowsInTime(int64_t rows, const Urgency& urgency) const {
+  if (urgency.deadline == kNever || policy_.delay_late) return rows;
+  const std::lock_guard lock(mutex_);
+  const RunCost cost = cost_.At(urgency.since);
+  // The reserve of Admit, less a little, so that Admit takes what this says.
+  const Clock::duration time = (urgency.deadline - urgency.since) * 3 / 4 - Ahead(urgency.level, cost);
+  const Clock::duration full = cost.Of(batch_.max_batch_size);
+  if (full > time || rows <= batch_.max_batch_size) {
+    return cost.RowsWithin(time, std::min(rows, batch_.max_batch_size));
+  }
+  const int64_t rounds = full > Clock::duration::zero() ? time / full : rows;
+  return std::min(rows, rounds * policy_.instances * batch_.max_batch_size);
+}
+
 Status RequestQueue::Admit(std::span<const QueuedRequest> pieces) const {
   if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
   if (size_ >= policy_.max_size) {
@@ -43,14 +64,12 @@ Status RequestQueue::Admit(std::span<const QueuedRequest> pieces) const {
   }
   const QueuedRequest& first = pieces[0];
   if (first.deadline == kNever || policy_.delay_late) return {};
-  // What runs now is half done, as far as anyone knows.
-  int64_t ahead = running_rows_ / 2, own = 0;
-  for (size_t level = 0; level <= first.level; ++level) ahead += rows_[level];
+  int64_t own = 0;
   for (const QueuedRequest& piece : pieces) own += piece.rows;
   const RunCost cost = cost_.At(first.since);
   const auto side_by_side = std::min<int64_t>(policy_.instances, static_cast<int64_t>(pieces.size()));
-  const Clock::duration usual = cost.OfAll(ahead, batch_.max_batch_size) / policy_.instances +
-                                cost.OfAll(own, batch_.max_batch_size) / side_by_side;
+  const Clock::duration usual =
+      Ahead(first.level, cost) + cost.OfAll(own, batch_.max_batch_size) / side_by_side;
   // A quarter in reserve: runs take now more and now less, and what is accepted should be in time.
   const Clock::duration takes = usual + usual / 4;
   if (first.since + takes <= first.deadline) return {};
@@ -77,6 +96,8 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
     }
     if (choice.take > 0) {
       std::vector<QueuedRequest> batch = TakeFront(choice.take);
+      batch.front().left_out += batch.front().rows - choice.first_rows;
+      batch.front().rows = choice.first_rows;
       for (const QueuedRequest& request : batch) running_rows_ += request.rows;
       // What is left over may be enough for another instance, whose wake-up this one may have used.
       if (size_ > 0) changed_.notify_one();

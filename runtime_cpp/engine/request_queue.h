@@ -11,6 +11,7 @@
 #include "coalesce/choose_batch.h"
 #include "coalesce/cut.h"
 #include "coalesce/segments.h"
+#include "engine/urgency.h"
 #include "recpile/engine.h"
 
 namespace recpile {
@@ -24,10 +25,14 @@ struct QueuedRequest {
   Clock::time_point deadline = kNever;
   size_t level = 0;  // of priority, 0 is the highest
   std::shared_ptr<const std::atomic<bool>> canceled = {};  // InferRequest::canceled
+  // Whether `rows`, the candidates to run, may become fewer than `checked` has; and how many already are left out.
+  bool partial_ok = false;
+  int64_t left_out = 0;
   // Of a piece: what it is a piece of, and which.
   std::shared_ptr<Assembly> whole = {};
   size_t piece = 0;
 
+  int64_t least_rows() const { return partial_ok ? 1 : rows; }
   bool gone() const { return canceled != nullptr && canceled->load(std::memory_order_relaxed); }
 };
 
@@ -53,6 +58,10 @@ class RequestQueue {
   Status Push(std::span<QueuedRequest> pieces);
   Status Push(QueuedRequest&& request) { return Push(std::span(&request, 1)); }
 
+  // How many of `rows` candidates, the first ones, a request of that urgency can hope to have answered in time if it is
+  // pushed now; 0: none.
+  int64_t RowsInTime(int64_t rows, const Urgency& urgency) const;
+
   // Blocks until ChooseBatch takes something. Empty: the queue is closed and drained, there will be nothing more. After
   // a batch has run, Measured.
   std::vector<QueuedRequest> PopBatch();
@@ -71,6 +80,8 @@ class RequestQueue {
   using Level = std::deque<QueuedRequest>;
 
   Status Admit(std::span<const QueuedRequest> pieces) const;
+  // How long what waits and runs will keep a request of that level from running.
+  Clock::duration Ahead(size_t level, const RunCost& cost) const;
   void Insert(QueuedRequest&& request);
   // The places `from` (ascending, counted through all levels).
   std::vector<QueuedRequest> Take(const std::vector<size_t>& from);

@@ -95,13 +95,22 @@ struct InferRequest {
   // From Submit to the answer. 0: EngineOptions::default_timeout_microseconds. A request that, as far as past runs
   // tell, cannot be answered in time is refused as soon as that is known: by Submit, or later by kUnavailable.
   int64_t timeout_microseconds = 0;
+  // Where there is no time for all candidates, leave out the last ones rather than refuse the request.
+  bool partial_ok = false;
   // Becomes true, on any thread, when nobody waits for the answer any more. If no instance has begun with the request
   // by then it is not computed, and answered with kCanceled. May be null.
   std::shared_ptr<const std::atomic<bool>> canceled = nullptr;
 };
 
 // The model's outputs in its order, holding the rows of this request alone.
-using InferResult = Result<std::vector<Tensor>>;
+class InferResult : public Result<std::vector<Tensor>> {
+ public:
+  using Result::Result;
+
+  // The request's last candidates for which there was no time, and of which the outputs therefore have no rows. Only
+  // ever above 0 for a request that allowed it (InferRequest::partial_ok).
+  int64_t left_out = 0;
+};
 using InferCallback = std::function<void(InferResult)>;
 
 // How often a quantity had which size. counts[i] of its values were at most 2^i, and above 2^(i-1); the last count is
@@ -126,6 +135,7 @@ struct StageStats {
 // Counters since Load, each only ever growing (but queued).
 struct EngineStats {
   uint64_t requests_ok = 0;
+  uint64_t requests_partial = 0;   // of these, those answered for some of their candidates only
   uint64_t requests_failed = 0;    // accepted, then answered with an error
   uint64_t requests_rejected = 0;  // refused by Submit
   uint64_t requests_shed = 0;     // of the rejected ones, those that were fine, but came when there was no room or time

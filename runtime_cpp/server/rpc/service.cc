@@ -180,8 +180,8 @@ grpc::Status Service::Finished(const Pending& pending, const InferResult& result
   }
   if (!result.ok()) return ToGrpc(result.status());
   try {
-    return ToGrpc(
-        EncodeAnswer(info, request.id(), pending.outputs, result.value(), context_.memory, pending.call->response()));
+    return ToGrpc(EncodeAnswer(info, request.id(), pending.outputs, result.value(), context_.memory, result.left_out,
+                               pending.call->response()));
   } catch (const std::bad_alloc&) {
     return ToGrpc(Status::Unavailable("out of memory while encoding the answer; retry later"));
   }

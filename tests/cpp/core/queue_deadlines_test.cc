@@ -134,6 +134,27 @@ TEST_F(DeadlineQueue, RequestThatCannotMakeItsDeadlineIsNotAccepted) {
   EXPECT_TRUE(queue.Push(Request(4)).ok());
 }
 
+TEST_F(DeadlineQueue, RowsInTimeAreThoseThatAreThenAccepted) {
+  RequestQueue queue = Make({.instances = 1});
+  // A second a run and a second a candidate.
+  for (const int64_t rows : {1, 3, 5, 8}) Run(queue, rows, std::chrono::seconds(1 + rows));
+  ASSERT_TRUE(queue.Push(Request(0, 0, {}, 3)).ok());
+  const auto in = [](int64_t seconds) {
+    const Clock::time_point now = Clock::now();
+    return Urgency{.since = now, .deadline = now + std::chrono::seconds(seconds)};
+  };
+  // Of 16 s a quarter is reserve, and 4 wait.
+  EXPECT_NEAR(static_cast<double>(queue.RowsInTime(8, in(16))), 7, 1);
+  EXPECT_EQ(queue.RowsInTime(8, in(3600)), 8);
+  EXPECT_EQ(queue.RowsInTime(8, in(4)), 0);
+  EXPECT_EQ(queue.RowsInTime(8, {}), 8);
+  // Larger than a batch: whole runs of 8, 9 s each. 30 s are 26 without what waits.
+  EXPECT_EQ(queue.RowsInTime(100, in(40)), 16);
+  QueuedRequest request = Request(1, 0, {}, queue.RowsInTime(8, in(16)));
+  request.deadline = request.since + std::chrono::seconds(16);
+  EXPECT_TRUE(queue.Push(std::move(request)).ok());
+}
+
 TEST_F(DeadlineQueue, WhatWaitsAtALowerLevelIsNotInItsWay) {
   RequestQueue queue = Make({.levels = 2, .instances = 1});
   Run(queue, 8, milliseconds(100));

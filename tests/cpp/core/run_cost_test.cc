@@ -29,6 +29,21 @@ TEST(RunCost, FixedPartAndPartOfEachCandidateAreFound) {
   EXPECT_NEAR(static_cast<double>(cost.Of(500).count()), 1'100'000, 10);
 }
 
+TEST(RunCost, RowsWithinATimeAreThoseWhoseRunFitsIt) {
+  const RunCost cost = {100'000, 2'000};
+  EXPECT_EQ(cost.RowsWithin(microseconds(120), 1000), 10);
+  EXPECT_EQ(cost.RowsWithin(microseconds(121), 1000), 10);
+  EXPECT_EQ(cost.RowsWithin(microseconds(120), 7), 7);
+  EXPECT_EQ(cost.RowsWithin(microseconds(99), 7), 0);
+  EXPECT_EQ(cost.RowsWithin(microseconds(-1), 7), 0);
+}
+
+TEST(RunCost, WhereACandidateCostsNothingAllFitOrNone) {
+  EXPECT_EQ((RunCost{100'000, 0}).RowsWithin(microseconds(100), 1000), 1000);
+  EXPECT_EQ((RunCost{100'000, 0}).RowsWithin(microseconds(99), 1000), 0);
+  EXPECT_EQ(RunCost().RowsWithin(microseconds(0), 1000), 1000);
+}
+
 TEST(RunCost, ManyRunsCostTheirFixedPartsEach) {
   const RunCost cost = {100'000, 2'000};
   EXPECT_EQ(cost.OfAll(20, 10), microseconds(240));
