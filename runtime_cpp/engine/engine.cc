@@ -1,5 +1,7 @@
 #include "recpile/engine.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <future>
@@ -31,6 +33,13 @@ BatchSizes SizesOf(const Manifest& manifest, const EngineOptions& options) {
 
 }  // namespace
 
+// What the calling thread has computed.
+Clock::duration ThreadTime() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
 // What a request asks for beside its inputs.
 struct Wishes {
   bool partial_ok = false;
@@ -49,17 +58,24 @@ class Engine::Impl {
         queue({chosen.max_batch_size, std::chrono::microseconds(chosen.max_queue_delay_microseconds),
                chosen.preferred_batch_sizes},
               {static_cast<size_t>(chosen.max_queue_size), static_cast<size_t>(chosen.priority_levels),
-               chosen.timeout_action == TimeoutAction::kDelay, chosen.instances},
+               chosen.timeout_action == TimeoutAction::kDelay, chosen.instances, sizes},
               [this](std::vector<QueuedRequest> late) { Refuse(std::move(late)); }) {}
 
-  // Every size that will run, or, if that may be any, the smallest two.
+  // Every size that will run, or, if that may be any, a few. Tells the queue what runs cost.
   Status WarmUp() {
     Instance instance(artifact->manifest(), *executor, sizes, counters);
     RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
-    const std::vector<int64_t> unpadded = {1, 2};
-    for (const int64_t rows : sizes.all().empty() ? unpadded : sizes.all()) {
+    std::vector<int64_t> runs = sizes.all();
+    if (runs.empty()) runs = {1, 2, 16, 128};
+    for (const int64_t rows : runs) {
+      if (rows > options.max_batch_size) break;
       const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
       RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
+      // Once more: the first run of a size allocates, and in bf16 makes kernels. The thread's own time counts, for it may
+      // run at low priority.
+      const Clock::duration start = ThreadTime();
+      RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
+      queue.Seed(rows, ThreadTime() - start);
     }
     return {};
   }
@@ -96,7 +112,12 @@ class Engine::Impl {
         request = Leading(artifact->manifest(), request, fits);
       }
     }
-    const bool whole_batch = request.rows <= options.max_batch_size;
+    int64_t most = options.max_batch_size;
+    if (options.instances > 1 && request.rows > 1 && request.rows <= most) {
+      const int64_t pieces = queue.WorthCutting(request.rows);
+      most = (request.rows + pieces - 1) / pieces;
+    }
+    const bool whole_batch = request.rows <= most;
     std::vector<QueuedRequest> pieces;
     const auto add = [&](CheckedRequest&& checked, InferCallback answer, const std::shared_ptr<Assembly>& whole) {
       const int64_t rows = checked.rows;
@@ -116,7 +137,7 @@ class Engine::Impl {
       add(std::move(request), std::move(done), nullptr);
       return pieces;
     }
-    std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, options.max_batch_size);
+    std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, most);
     std::vector<int64_t> partial_rows;
     if (wishes.partial_ok) {
       for (const CheckedRequest& piece : cut) partial_rows.push_back(piece.rows);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 #include <ranges>
 
 namespace recpile {
@@ -86,10 +87,9 @@ void RequestQueue::Insert(QueuedRequest&& request) {
 std::vector<QueuedRequest> RequestQueue::PopBatch() {
   std::unique_lock lock(mutex_);
   while (true) {
-    BatchOptions options = batch_;
-    if (closed_) options.max_delay = {};
     const Clock::time_point now = Clock::now();
-    const BatchChoice choice = ChooseBatch(levels_ | std::views::join, now, options, cost_.At(now));
+    const RunCost cost = cost_.At(now);
+    const BatchChoice choice = ChooseBatch(levels_ | std::views::join, now, OptionsNow(cost), cost);
     if (!choice.late.empty()) {
       Late(Take(choice.late), lock);
       continue;
@@ -103,14 +103,37 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
       if (size_ > 0) changed_.notify_one();
       return batch;
     }
+    if (!choice.wake && closed_) return {};
+    ++idle_;
     if (choice.wake) {
       changed_.wait_until(lock, *choice.wake);
-    } else if (closed_) {
-      return {};
     } else {
       changed_.wait(lock);
     }
+    --idle_;
   }
+}
+
+BatchOptions RequestQueue::OptionsNow(const RunCost& cost) const {
+  BatchOptions options = batch_;
+  if (closed_) options.max_delay = {};
+  if (size_ > 1 && idle_ > 0) {
+    const int64_t waiting = std::accumulate(rows_.begin(), rows_.end(), int64_t{0});
+    const int64_t shares = Spread(waiting, idle_ + 1, cost, policy_.sizes);
+    options.max_batch_size = std::min(options.max_batch_size, (waiting + shares - 1) / shares);
+  }
+  return options;
+}
+
+int64_t RequestQueue::WorthCutting(int64_t rows) const {
+  const std::lock_guard lock(mutex_);
+  // What waits already will take the instances that idle.
+  return size_ > 0 ? 1 : Spread(rows, idle_, cost_.At(Clock::now()), policy_.sizes);
+}
+
+void RequestQueue::Seed(int64_t rows, Clock::duration took) {
+  const std::lock_guard lock(mutex_);
+  cost_.Seed(rows, took, Clock::now());
 }
 
 void RequestQueue::Measured(int64_t rows, Clock::duration took) {

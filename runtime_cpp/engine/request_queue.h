@@ -11,6 +11,7 @@
 #include "coalesce/choose_batch.h"
 #include "coalesce/cut.h"
 #include "coalesce/segments.h"
+#include "coalesce/spread.h"
 #include "engine/urgency.h"
 #include "recpile/engine.h"
 
@@ -42,6 +43,7 @@ struct QueuePolicy {
   // What becomes of requests that cannot be answered in time: refused, or put behind the others of their level.
   bool delay_late = false;
   int instances = 1;  // that empty the queue, to estimate how long a request would wait
+  BatchSizes sizes = {};  // at which batches run
 };
 
 // Thread-safe. The highest level first, and within a level first in, first out.
@@ -62,9 +64,14 @@ class RequestQueue {
   // pushed now; 0: none.
   int64_t RowsInTime(int64_t rows, const Urgency& urgency) const;
 
+  // Into how many pieces a request of `rows` candidates is best cut if it is pushed now.
+  int64_t WorthCutting(int64_t rows) const;
+
   // Blocks until ChooseBatch takes something. Empty: the queue is closed and drained, there will be nothing more. After
-  // a batch has run, Measured.
+  // a batch has run, Measured. While other instances idle it takes no more than its share, if that is answered sooner.
   std::vector<QueuedRequest> PopBatch();
+  // A run while the engine warmed up, of which no request was part.
+  void Seed(int64_t rows, Clock::duration took);
   void Measured(int64_t rows, Clock::duration took);
 
   // Blocks until the queue is closed; meanwhile refuses every request when its time is over, busy though all instances
@@ -86,6 +93,8 @@ class RequestQueue {
   // The places `from` (ascending, counted through all levels).
   std::vector<QueuedRequest> Take(const std::vector<size_t>& from);
   std::vector<QueuedRequest> TakeFront(size_t count);
+  // The options as they are for an instance that asks now.
+  BatchOptions OptionsNow(const RunCost& cost) const;
   // Refuses them, without the lock, or puts those that are only late behind the others.
   void Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock);
 
@@ -100,6 +109,7 @@ class RequestQueue {
   std::vector<int64_t> rows_;  // candidates that wait, a level
   size_t size_ = 0;
   int64_t running_rows_ = 0;
+  int64_t idle_ = 0;  // instances that wait in PopBatch
   RunCostModel cost_;
   Clock::time_point watched_ = kNever;  // when WatchDeadlines looks next
   bool closed_ = false;

@@ -35,7 +35,7 @@ struct EngineOptions {
   // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
   int instances = 0;
   // Candidates (rows) in one batch. A request that has more is cut over several runs, side by side where instances are
-  // idle, and answered as a whole.
+  // idle, and answered as a whole. So is a smaller one where that, as far as past runs tell, answers it sooner.
   int64_t max_batch_size = 1024;
   // How long a request may wait for company while an instance is idle. 0: an idle instance never waits.
   int64_t max_queue_delay_microseconds = 0;

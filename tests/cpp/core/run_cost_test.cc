@@ -29,6 +29,18 @@ TEST(RunCost, FixedPartAndPartOfEachCandidateAreFound) {
   EXPECT_NEAR(static_cast<double>(cost.Of(500).count()), 1'100'000, 10);
 }
 
+TEST(RunCost, SeedsTellWhatACandidateCostsWhenAllRunsAreOfOneSize) {
+  RunCostModel model;
+  model.Seed(1, microseconds(102), kStart);
+  model.Seed(256, microseconds(612), kStart);
+  EXPECT_NEAR(model.At(kStart).row_ns, 2'000, 1);
+  // With ids in their bags candidates cost twice as much.
+  for (int i = 0; i < 1000; ++i) model.Measured(200, microseconds(100 + 4 * 200), kStart);
+  const RunCost cost = model.At(kStart);
+  EXPECT_NEAR(static_cast<double>(cost.Of(200).count()), 900'000, 20'000);
+  EXPECT_LT(cost.Of(100), microseconds(700));
+}
+
 TEST(RunCost, RowsWithinATimeAreThoseWhoseRunFitsIt) {
   const RunCost cost = {100'000, 2'000};
   EXPECT_EQ(cost.RowsWithin(microseconds(120), 1000), 10);
