@@ -26,6 +26,7 @@ class Engine:
         default_timeout_microseconds: int = 0,
         timeout_action: Literal["reject", "delay"] = "reject",
         pad_batches: Literal["auto", "always", "never"] = "auto",
+        pin: bool = False,
         verify_checksums: bool = True,
     ) -> None: ...
     def infer(

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <mutex>
@@ -12,9 +13,11 @@
 #include "base/cores.h"
 #include "base/priority.h"
 #include "engine/caught.h"
+#include "engine/choose_instances.h"
 #include "engine/counters.h"
 #include "engine/describe.h"
 #include "engine/instance.h"
+#include "engine/measure_instances.h"
 #include "engine/request_queue.h"
 #include "engine/urgency.h"
 #include "execute/executor.h"
@@ -40,6 +43,13 @@ Clock::duration ThreadTime() {
   return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
+// In turn, so that the instances of several engines do not crowd on the first cores.
+void PinToNextCore() {
+  static std::atomic<size_t> next = 0;
+  const std::vector<int> cores = AllowedCores();
+  if (!cores.empty()) PinThread(cores[next++ % cores.size()]);
+}
+
 // What a request asks for beside its inputs.
 struct Wishes {
   bool partial_ok = false;
@@ -48,18 +58,32 @@ struct Wishes {
 
 class Engine::Impl {
  public:
-  Impl(std::shared_ptr<const Artifact> opened, std::unique_ptr<Executor> loaded, const EngineOptions& chosen)
+  // `chosen` has as many instances as may be; fewer may be started.
+  Impl(std::shared_ptr<const Artifact> opened, std::unique_ptr<Executor> loaded, const EngineOptions& chosen,
+       bool choose_instances)
       : artifact(std::move(opened)),
         executor(std::move(loaded)),
-        options(chosen),
         info(Describe(artifact->manifest())),
         sizes(SizesOf(artifact->manifest(), chosen)),
+        trials(choose_instances ? Trials(chosen) : std::vector<InstanceTrial>()),
+        options(Resolved(chosen, trials)),
         counters(info.stages.size()),
-        queue({chosen.max_batch_size, std::chrono::microseconds(chosen.max_queue_delay_microseconds),
-               chosen.preferred_batch_sizes},
-              {static_cast<size_t>(chosen.max_queue_size), static_cast<size_t>(chosen.priority_levels),
-               chosen.timeout_action == TimeoutAction::kDelay, chosen.instances, sizes},
+        queue({options.max_batch_size, std::chrono::microseconds(options.max_queue_delay_microseconds),
+               options.preferred_batch_sizes},
+              {static_cast<size_t>(options.max_queue_size), static_cast<size_t>(options.priority_levels),
+               options.timeout_action == TimeoutAction::kDelay, options.instances, sizes},
               [this](std::vector<QueuedRequest> late) { Refuse(std::move(late)); }) {}
+
+  std::vector<InstanceTrial> Trials(const EngineOptions& chosen) const {
+    return ChooseInstances(chosen.instances, [&](int instances) {
+      return MeasureInstances(instances, artifact->manifest(), *executor, sizes, chosen.max_batch_size);
+    });
+  }
+
+  static EngineOptions Resolved(EngineOptions chosen, const std::vector<InstanceTrial>& trials) {
+    if (!trials.empty()) chosen.instances = trials.back().instances;
+    return chosen;
+  }
 
   // Every size that will run, or, if that may be any, a few. Tells the queue what runs cost.
   Status WarmUp() {
@@ -84,6 +108,7 @@ class Engine::Impl {
     return Caught("starting the instances", [&]() -> Status {
       for (int i = 0; i < options.instances; ++i) {
         threads.emplace_back([this] {
+          if (options.pin) PinToNextCore();
           Executor::InitThread();
           Instance(artifact->manifest(), *executor, sizes, counters).Serve(queue);
         });
@@ -164,9 +189,10 @@ class Engine::Impl {
 
   const std::shared_ptr<const Artifact> artifact;
   const std::unique_ptr<Executor> executor;
-  const EngineOptions options;
   const ModelInfo info;
   const BatchSizes sizes;
+  const std::vector<InstanceTrial> trials;
+  const EngineOptions options;
   Counters counters;
   RequestQueue queue;
   std::mutex stopping;
@@ -180,6 +206,7 @@ Engine::~Engine() { Stop(); }
 Result<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const EngineOptions& options) {
   RECPILE_RETURN_IF_ERROR(options.Validate());
   EngineOptions resolved = options;
+  const bool choose_instances = options.instances == 0 && options.load_nice == 0;
   if (resolved.instances == 0) resolved.instances = AvailableCores();
   const auto prepare = [&]() -> Result<std::unique_ptr<Engine>> {
     LowerThreadPriority(resolved.load_nice);
@@ -187,7 +214,7 @@ Result<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const Engi
     RECPILE_ASSIGN_OR_RETURN(auto artifact, Artifact::Open(path, options.verify_checksums, ThisMachine()));
     RECPILE_ASSIGN_OR_RETURN(auto executor, Executor::Load(artifact, {resolved.instances, resolved.fbgemm_dir}));
     std::unique_ptr<Engine> engine(
-        new Engine(std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved)));
+        new Engine(std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved, choose_instances)));
     RECPILE_RETURN_IF_ERROR(engine->impl_->WarmUp());
     return engine;
   };
@@ -206,6 +233,17 @@ const ModelInfo& Engine::model() const { return impl_->info; }
 
 const EngineOptions& Engine::options() const { return impl_->options; }
 
+const std::vector<InstanceTrial>& Engine::instance_trials() const { return impl_->trials; }
+
+Status Engine::CheckRoom() {
+  Status room = impl_->queue.Room();
+  if (!room.ok()) {
+    ++impl_->counters.requests_rejected;
+    ++impl_->counters.requests_shed;
+  }
+  return room;
+}
+
 EngineStats Engine::stats() const {
   EngineStats stats = ReadStats(impl_->counters, impl_->info.stages);
   stats.queued = impl_->queue.size();
@@ -215,6 +253,7 @@ EngineStats Engine::stats() const {
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
     RECPILE_ASSIGN_OR_RETURN(const Urgency urgency, UrgencyOf(request, impl_->options, Clock::now()));
+    if (urgency.deadline != kNever) RECPILE_RETURN_IF_ERROR(impl_->queue.Admissible(urgency));
     const Wishes wishes = {request.partial_ok, request.canceled};
     RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
     std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency, wishes);

@@ -25,7 +25,9 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
   bool watch = false;
   {
     const std::lock_guard lock(mutex_);
-    RECPILE_RETURN_IF_ERROR(Admit(pieces));
+    int64_t rows = 0;
+    for (const QueuedRequest& piece : pieces) rows += piece.rows;
+    RECPILE_RETURN_IF_ERROR(Admit({pieces[0].since, deadline, pieces[0].level}, rows, pieces.size()));
     if (deadline != kNever && !policy_.delay_late) {
       watch = deadline - cost_.At(pieces[0].since).Of(pieces[0].rows) < watched_;
     }
@@ -57,25 +59,35 @@ int64_t RequestQueue::RowsInTime(int64_t rows, const Urgency& urgency) const {
   return std::min(rows, rounds * policy_.instances * batch_.max_batch_size);
 }
 
-Status RequestQueue::Admit(std::span<const QueuedRequest> pieces) const {
+Status RequestQueue::Room() const {
+  const std::lock_guard lock(mutex_);
+  return RoomLocked();
+}
+
+Status RequestQueue::RoomLocked() const {
   if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
-  if (size_ >= policy_.max_size) {
-    return Status::Unavailable("the queue is full: " + std::to_string(policy_.max_size) +
-                               " requests wait; send fewer at once");
-  }
-  const QueuedRequest& first = pieces[0];
-  if (first.deadline == kNever || policy_.delay_late) return {};
-  int64_t own = 0;
-  for (const QueuedRequest& piece : pieces) own += piece.rows;
-  const RunCost cost = cost_.At(first.since);
-  const auto side_by_side = std::min<int64_t>(policy_.instances, static_cast<int64_t>(pieces.size()));
+  if (size_ < policy_.max_size) return {};
+  return Status::Unavailable("the queue is full: " + std::to_string(policy_.max_size) +
+                             " requests wait; send fewer at once");
+}
+
+Status RequestQueue::Admissible(const Urgency& urgency) const {
+  const std::lock_guard lock(mutex_);
+  return Admit(urgency, 1, 1);
+}
+
+Status RequestQueue::Admit(const Urgency& urgency, int64_t rows, size_t pieces) const {
+  RECPILE_RETURN_IF_ERROR(RoomLocked());
+  if (urgency.deadline == kNever || policy_.delay_late) return {};
+  const RunCost cost = cost_.At(urgency.since);
+  const auto side_by_side = std::min<int64_t>(policy_.instances, static_cast<int64_t>(pieces));
   const Clock::duration usual =
-      Ahead(first.level, cost) + cost.OfAll(own, batch_.max_batch_size) / side_by_side;
+      Ahead(urgency.level, cost) + cost.OfAll(rows, batch_.max_batch_size) / side_by_side;
   // A quarter in reserve: runs take now more and now less, and what is accepted should be in time.
   const Clock::duration takes = usual + usual / 4;
-  if (first.since + takes <= first.deadline) return {};
+  if (urgency.since + takes <= urgency.deadline) return {};
   return Status::Unavailable("the answer may take " + Microseconds(takes) + ", longer than its timeout of " +
-                             Microseconds(first.deadline - first.since) + "; send less, or allow more time");
+                             Microseconds(urgency.deadline - urgency.since) + "; send less, or allow more time");
 }
 
 void RequestQueue::Insert(QueuedRequest&& request) {

@@ -60,6 +60,12 @@ class RequestQueue {
   Status Push(std::span<QueuedRequest> pieces);
   Status Push(QueuedRequest&& request) { return Push(std::span(&request, 1)); }
 
+  // Unavailable when one more would not be queued, whatever it holds.
+  Status Room() const;
+
+  // Unavailable when not even one candidate of that urgency would be queued: then a request need not be checked.
+  Status Admissible(const Urgency& urgency) const;
+
   // How many of `rows` candidates, the first ones, a request of that urgency can hope to have answered in time if it is
   // pushed now; 0: none.
   int64_t RowsInTime(int64_t rows, const Urgency& urgency) const;
@@ -86,7 +92,8 @@ class RequestQueue {
  private:
   using Level = std::deque<QueuedRequest>;
 
-  Status Admit(std::span<const QueuedRequest> pieces) const;
+  Status RoomLocked() const;
+  Status Admit(const Urgency& urgency, int64_t rows, size_t pieces) const;
   // How long what waits and runs will keep a request of that level from running.
   Clock::duration Ahead(size_t level, const RunCost& cost) const;
   void Insert(QueuedRequest&& request);

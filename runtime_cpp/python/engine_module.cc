@@ -199,7 +199,7 @@ EngineOptions ToOptions(const py::kwargs& given) {
                        is("max_queue_size", options.max_queue_size) || is("priority_levels", options.priority_levels) ||
                        is("default_priority_level", options.default_priority_level) ||
                        is("default_timeout_microseconds", options.default_timeout_microseconds) ||
-                       is("verify_checksums", options.verify_checksums);
+                       is("pin", options.pin) || is("verify_checksums", options.verify_checksums);
     if (!known) throw py::type_error("Engine has no option '" + name + "'");
   }
   return options;

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/cores.h"
 #include "base/priority.h"
 #include "engine_model.h"
 #include "front_door.h"
@@ -27,6 +28,23 @@ constexpr int kExitPort = 3;
 int Fail(int code, const Status& status) {
   spdlog::critical("{}", status.message());
   return code;
+}
+
+// Says so if `fresh` and what is served beside it have more instances than there are cores.
+void WarnOfTooManyInstances(const serving::Models& models, const serving::ServedModel& fresh, bool versions_stay) {
+  int instances = fresh.instances, others = 0;
+  for (const serving::ModelPtr& model : models.List()) {
+    const bool replaced =
+        model->info.name == fresh.info.name && (!versions_stay || model->info.version == fresh.info.version);
+    if (replaced) continue;
+    instances += model->instances;
+    ++others;
+  }
+  if (others == 0 || instances <= AvailableCores()) return;
+  spdlog::warn(
+      "{} version {} and {} others have {} instances on {} cores: when several are busy at once their batches take "
+      "turns; divide the cores among them with --instances",
+      fresh.info.name, fresh.info.version, others, instances, AvailableCores());
 }
 
 // Loads what is to be there from the first request on.
@@ -70,7 +88,13 @@ int Serve(const CommandLine& options) {
         *options.repository, &models, [&](const std::string& name, const serving::ArtifactFile& file) {
           EngineOptions engine = options.engine;
           if (open) engine.load_nice = options.load_nice;
-          return LoadEngineModel(file.path, name, file.version, engine, &reaper);
+          // A trial beside what is being served would measure that too; the version before had its own.
+          const auto before = models.Find(name, "");
+          if (engine.instances == 0 && before.ok()) engine.instances = before.value()->instances;
+          auto loaded = LoadEngineModel(file.path, name, file.version, engine, &reaper);
+          const bool versions_stay = options.repository->versions == serving::VersionPolicy::kAll;
+          if (loaded.ok()) WarnOfTooManyInstances(models, *loaded.value(), versions_stay);
+          return loaded;
         });
   }
   if (const Status loaded = LoadAtStart(options, &models, repository.get(), &reaper); !loaded.ok()) {

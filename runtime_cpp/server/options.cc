@@ -95,7 +95,8 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
 
 void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
   Number(app, "Batching", "--instances", engine.instances, 0, 4096,
-         "Batches of a model that may run side by side; 0: one a core");
+         "Batches of a model that may run side by side; 0: one a core, or fewer if a trial says so");
+  app.add_flag("--pin", engine.pin, "Keep each instance to one core")->group("Batching");
   Number(app, "Batching", "--max-batch-size", engine.max_batch_size, 1, kMany, "Candidates (rows) in one batch");
   Number(app, "Batching", "--max-queue-delay-microseconds", engine.max_queue_delay_microseconds, 0, kMany,
          "How long a request may wait for company while an instance is idle");

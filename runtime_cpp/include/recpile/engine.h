@@ -32,8 +32,12 @@ enum class PadBatches {
 };
 
 struct EngineOptions {
-  // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
+  // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants, or fewer where
+  // a short trial while loading says that more of them compute no more. (No trial with load_nice: cores that others use
+  // would tell nothing.)
   int instances = 0;
+  // Each instance keeps to one core of those the process may use.
+  bool pin = false;
   // Candidates (rows) in one batch. A request that has more is cut over several runs, side by side where instances are
   // idle, and answered as a whole. So is a smaller one where that, as far as past runs tell, answers it sooner.
   int64_t max_batch_size = 1024;
@@ -75,6 +79,12 @@ struct TableInfo {
 struct StageInfo {
   std::string name;
   std::string kind;  // "embedding" or "compiled"
+};
+
+// How much so many instances computed side by side while the engine loaded.
+struct InstanceTrial {
+  int instances = 1;
+  double candidates_per_second = 0;  // 0: not measured
 };
 
 // What the manifest says of the model. Immutable once the engine is loaded.
@@ -169,7 +179,13 @@ class Engine {
 
   const ModelInfo& model() const;
   const EngineOptions& options() const;  // as resolved: instances is never 0
+  // How the number of instances was chosen, the chosen one last; empty where the options gave it.
+  const std::vector<InstanceTrial>& instance_trials() const;
   EngineStats stats() const;
+
+  // Unavailable, and counted as shed, if a request would find the queue full, or the engine stopping: so that one need
+  // not be decoded to be refused.
+  Status CheckRoom();
 
   // Validates `request` on the calling thread and queues it. On OK the engine owns the request and calls `done` exactly
   // once, on a thread of the engine's: it must not block and must not throw. On an error `done` is never called. Inputs

@@ -173,6 +173,9 @@ void Service::Infer(Request request, const Route& route, Done done) {
   if (!found.ok()) return done([status = found.status()] { return Failure(status); });
   const auto pending = std::make_shared<Pending>(Pending{
       .model = found.value(), .started = started, .traceparent = request.head.traceparent, .done = std::move(done)});
+  if (Status room = serving::CheckRoom(pending->model, started); !room.ok()) {
+    return pending->done([this, pending, room = std::move(room)] { return Finished(*pending, room); });
+  }
   Result<kserve::DecodedRequest> decoded = Decode(request, pending->model->info, context_.memory);
   if (!decoded.ok()) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);

@@ -152,6 +152,9 @@ void Service::Infer(InferCall* call) {
   const auto found = context_.models->Find(request->model_name(), request->model_version());
   if (!found.ok()) return call->Finish(ToGrpc(found.status()));
   const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, {}});
+  if (const Status room = serving::CheckRoom(pending->model, started); !room.ok()) {
+    return call->Finish(Finished(*pending, room));
+  }
   Result<DecodedCall> decoded = DecodeCall(request, pending->model->info, context_.memory);
   if (!decoded.ok()) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);

@@ -4,6 +4,12 @@
 
 namespace recpile::serving {
 
+Status CheckRoom(const ModelPtr& model, Clock::time_point started) {
+  Status room = model->room();
+  if (!room.ok()) model->meter->Answered(room.code(), Clock::now() - started);
+  return room;
+}
+
 void Submit(const ModelPtr& model, InferRequest request, Clock::time_point started, InferCallback done) {
   // Shared, because a refused callback is dropped without having been called.
   const auto answer = std::make_shared<InferCallback>(std::move(done));
