@@ -38,6 +38,9 @@ int main(int argc, char** argv) {
   app.add_option("--rate", rates, "Requests a second")->required()->check(CLI::Range(1.0, 1e6));
   app.add_option("--seconds", schedule.seconds)->check(CLI::Range(0.1, 600.0));
   app.add_option("--samples", samples_file, "Write every request's time and latency to it; SIGTERM ends the load");
+  app.add_option("--deadline-us", schedule.deadline_us, "Count answers within it; requests bring their own timeout");
+  app.add_option("--max-outstanding", schedule.max_outstanding, "Further requests are dropped, and counted")
+      ->check(CLI::Range(1, 1'000'000));
   app.add_option("--connections", connections, "HTTP")->check(CLI::Range(1, 1000));
   app.add_option("--instances", options.instances, "engine");
   app.add_option("--max-batch-size", options.max_batch_size, "engine");

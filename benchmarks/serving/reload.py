@@ -1,9 +1,9 @@
 """p99 while a model is reloaded, beside p99 just before. `make bench-serving` runs it; it takes two minutes or so.
 
-One open-loop load at a fixed rate, 30 % of what the server can answer, runs throughout. Quiet stretches and reloads take
-turns in it, so that whatever else the machine does meets both alike: each reload is held against the quiet stretch before
-it, and the median of those ratios counts. A latency counts from the moment a request was due; a request belongs to a
-reload if any of its time does, and a reload ends a moment after the new version began to answer.
+One open-loop load at a fixed rate, 30 % of what the server can answer, runs throughout. Quiet stretches and reloads
+take turns in it, so that whatever else the machine does meets both alike: each reload is held against the quiet stretch
+before it, and the median of those ratios counts. A latency counts from the moment a request was due; a request belongs
+to a reload if any of its time does, and a reload ends a moment after the new version began to answer.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def replace(artifact: Path, served: Path) -> None:
 
 
 def measure(options: Options, rate: float, rows: int, stretch: float, reloads: int, *flags: str) -> Latencies:
-    """Reloads the model `reloads` times, with `stretch` quiet seconds before each, under `rate` requests/s over gRPC."""
+    """Reloads the model `reloads` times, `stretch` quiet seconds before each, under `rate` requests/s over gRPC."""
     artifact = export(options)
     request = write_requests(artifact, options.out, rows)["grpc"]
     served = options.out / "models" / "dlrm" / "1.pt2"
