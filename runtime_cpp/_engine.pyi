@@ -30,14 +30,24 @@ class Engine:
         verify_checksums: bool = True,
     ) -> None: ...
     def infer(
-        self, inputs: Mapping[str, np.ndarray], *, priority: int = 0, timeout_microseconds: int = 0, partial_ok: bool = False
+        self,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        priority: int = 0,
+        timeout_microseconds: int = 0,
+        partial_ok: bool = False,
     ) -> dict[str, np.ndarray]:
         """Answers one request. Blocks. ValueError names what is wrong with the inputs; RuntimeError for one that cannot
         be answered in time, or at all. `priority` 1 is the highest; 0, as a timeout of 0, is what the options say.
         With `partial_ok`, outputs may have fewer rows: those of the first candidates, as many as there is time for."""
 
     def submit(
-        self, inputs: Mapping[str, np.ndarray], *, priority: int = 0, timeout_microseconds: int = 0, partial_ok: bool = False
+        self,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        priority: int = 0,
+        timeout_microseconds: int = 0,
+        partial_ok: bool = False,
     ) -> Future[dict[str, np.ndarray]]:
         """Queues one request."""
 

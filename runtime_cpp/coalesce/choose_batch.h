@@ -49,9 +49,9 @@ int64_t RowsToRun(const Request& request, Clock::time_point now, const RunCost& 
 // Asked when an instance is idle. `queue` is in the order in which requests are to run; its items have `rows`
 // (candidates, at least 1), `since`, `deadline`, `gone()` (nobody waits for it) and `least_rows()` (as many must be
 // answered: all, or 1). Takes whole requests from the front: as many as fit max_batch_size
-// (always at least one: larger ones have been cut before they wait) and do not make one of them miss its deadline; only of the first it may leave candidates out. Of
-// these, those that add up to the largest preferred size run at once; else it waits, while more could still come, until
-// the oldest has waited max_delay, or half of its time.
+// (always at least one: larger ones have been cut before they wait) and do not make one of them miss its deadline; only
+// of the first it may leave candidates out. Of these, those that add up to the largest preferred size run at once; else
+// it waits, while more could still come, until the oldest has waited max_delay, or half of its time.
 template <typename Queue>
 BatchChoice ChooseBatch(Queue&& queue, Clock::time_point now, const BatchOptions& options, const RunCost& cost = {}) {
   BatchChoice choice;

@@ -41,8 +41,7 @@ class IdCutter {
     size_t ids = 0;
     for (size_t key = 0; key < at_.size(); ++key) {
       const size_t row = lengths_.segments[key].begin / DTypeBytes(lengths_.tensor.dtype);
-      const size_t of_key =
-          Sum(lengths_.tensor, row + static_cast<size_t>(first), static_cast<size_t>(count));
+      const size_t of_key = Sum(lengths_.tensor, row + static_cast<size_t>(first), static_cast<size_t>(count));
       piece.segments.push_back({at_[key], at_[key] + of_key * bytes});
       at_[key] += of_key * bytes;
       ids += of_key;

@@ -18,6 +18,7 @@
 #include "engine/describe.h"
 #include "engine/instance.h"
 #include "engine/measure_instances.h"
+#include "engine/pieces.h"
 #include "engine/request_queue.h"
 #include "engine/urgency.h"
 #include "execute/executor.h"
@@ -34,8 +35,6 @@ BatchSizes SizesOf(const Manifest& manifest, const EngineOptions& options) {
   return pad ? BatchSizes::UpTo(options.max_batch_size) : BatchSizes();
 }
 
-}  // namespace
-
 // What the calling thread has computed.
 Clock::duration ThreadTime() {
   timespec time{};
@@ -50,11 +49,7 @@ void PinToNextCore() {
   if (!cores.empty()) PinThread(cores[next++ % cores.size()]);
 }
 
-// What a request asks for beside its inputs.
-struct Wishes {
-  bool partial_ok = false;
-  std::shared_ptr<const std::atomic<bool>> canceled;
-};
+}  // namespace
 
 class Engine::Impl {
  public:
@@ -95,8 +90,8 @@ class Engine::Impl {
       if (rows > options.max_batch_size) break;
       const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
       RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
-      // Once more: the first run of a size allocates, and in bf16 makes kernels. The thread's own time counts, for it may
-      // run at low priority.
+      // Once more: the first run of a size allocates, and in bf16 makes kernels. The thread's own time counts, for it
+      // may run at low priority.
       const Clock::duration start = ThreadTime();
       RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
       queue.Seed(rows, ThreadTime() - start);
@@ -123,53 +118,6 @@ class Engine::Impl {
     queue.Close();
     for (std::thread& thread : threads) thread.join();
     threads.clear();
-  }
-
-  // What waits for a request: itself, or its pieces if it is too large for one batch.
-  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done, const Urgency& urgency,
-                                    const Wishes& wishes) const {
-    int64_t left_out = 0;
-    if (wishes.partial_ok) {
-      // If nothing fits, the whole is what the refusal speaks of.
-      const int64_t fits = queue.RowsInTime(request.rows, urgency);
-      if (fits > 0 && fits < request.rows) {
-        left_out = request.rows - fits;
-        request = Leading(artifact->manifest(), request, fits);
-      }
-    }
-    int64_t most = options.max_batch_size;
-    if (options.instances > 1 && request.rows > 1 && request.rows <= most) {
-      const int64_t pieces = queue.WorthCutting(request.rows);
-      most = (request.rows + pieces - 1) / pieces;
-    }
-    const bool whole_batch = request.rows <= most;
-    std::vector<QueuedRequest> pieces;
-    const auto add = [&](CheckedRequest&& checked, InferCallback answer, const std::shared_ptr<Assembly>& whole) {
-      const int64_t rows = checked.rows;
-      pieces.push_back({.checked = std::move(checked),
-                        .done = std::move(answer),
-                        .rows = rows,
-                        .since = urgency.since,
-                        .deadline = urgency.deadline,
-                        .level = urgency.level,
-                        .canceled = wishes.canceled,
-                        .partial_ok = wishes.partial_ok && whole_batch,
-                        .left_out = left_out,
-                        .whole = whole,
-                        .piece = pieces.size()});
-    };
-    if (whole_batch) {
-      add(std::move(request), std::move(done), nullptr);
-      return pieces;
-    }
-    std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, most);
-    std::vector<int64_t> partial_rows;
-    if (wishes.partial_ok) {
-      for (const CheckedRequest& piece : cut) partial_rows.push_back(piece.rows);
-    }
-    const auto whole = std::make_shared<Assembly>(artifact->manifest(), cut.size(), std::move(partial_rows));
-    for (CheckedRequest& piece : cut) add(std::move(piece), done, whole);
-    return pieces;
   }
 
   void Refuse(std::vector<QueuedRequest> late) {
@@ -219,6 +167,7 @@ Result<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const Engi
     return engine;
   };
   return Caught("loading", [&]() -> Result<std::unique_ptr<Engine>> {
+    if (resolved.load_nice > 0) Executor::StartSharedThreads();
     // On a thread of its own: priority and libtorch's threads are set for it, not for the caller.
     RECPILE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
                              std::async(std::launch::async, [&] { return Caught("loading", prepare); }).get());
@@ -252,11 +201,13 @@ EngineStats Engine::stats() const {
 
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
-    RECPILE_ASSIGN_OR_RETURN(const Urgency urgency, UrgencyOf(request, impl_->options, Clock::now()));
-    if (urgency.deadline != kNever) RECPILE_RETURN_IF_ERROR(impl_->queue.Admissible(urgency));
-    const Wishes wishes = {request.partial_ok, request.canceled};
-    RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
-    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency, wishes);
+    Wishes wishes{.partial_ok = request.partial_ok, .canceled = request.canceled};
+    RECPILE_ASSIGN_OR_RETURN(wishes.urgency, UrgencyOf(request, impl_->options, Clock::now()));
+    if (wishes.urgency.deadline != kNever) RECPILE_RETURN_IF_ERROR(impl_->queue.Admissible(wishes.urgency));
+    const Manifest& manifest = impl_->artifact->manifest();
+    RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(manifest, std::move(request)));
+    std::vector<QueuedRequest> pieces =
+        PiecesOf(std::move(checked), std::move(done), wishes, manifest, impl_->options.max_batch_size, impl_->queue);
     return impl_->queue.Push(pieces);
   };
   Status status = submit();

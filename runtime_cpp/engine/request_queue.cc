@@ -11,10 +11,6 @@ namespace {
 // Looking through the queue for late requests costs its length; they need not be found sooner than this.
 constexpr std::chrono::microseconds kLookEvery(500);
 
-std::string Microseconds(Clock::duration duration) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count()) + " us";
-}
-
 }  // namespace
 
 RequestQueue::RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse)
@@ -38,25 +34,17 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
   return {};
 }
 
-Clock::duration RequestQueue::Ahead(size_t level, const RunCost& cost) const {
+Workload RequestQueue::Found(const Urgency& urgency) const {
   // What runs now is half done, as far as anyone knows.
   int64_t ahead = running_rows_ / 2;
-  for (size_t other = 0; other <= level; ++other) ahead += rows_[other];
-  return cost.OfAll(ahead, batch_.max_batch_size) / policy_.instances;
+  for (size_t level = 0; level <= urgency.level; ++level) ahead += rows_[level];
+  return {ahead, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since)};
 }
 
 int64_t RequestQueue::RowsInTime(int64_t rows, const Urgency& urgency) const {
-  if (urgency.deadline == kNever || policy_.delay_late) return rows;
+  if (policy_.delay_late) return rows;
   const std::lock_guard lock(mutex_);
-  const RunCost cost = cost_.At(urgency.since);
-  // The reserve of Admit, less a little, so that Admit takes what this says.
-  const Clock::duration time = (urgency.deadline - urgency.since) * 3 / 4 - Ahead(urgency.level, cost);
-  const Clock::duration full = cost.Of(batch_.max_batch_size);
-  if (full > time || rows <= batch_.max_batch_size) {
-    return cost.RowsWithin(time, std::min(rows, batch_.max_batch_size));
-  }
-  const int64_t rounds = full > Clock::duration::zero() ? time / full : rows;
-  return std::min(rows, rounds * policy_.instances * batch_.max_batch_size);
+  return recpile::RowsInTime(rows, urgency, Found(urgency));
 }
 
 Status RequestQueue::Room() const {
@@ -79,15 +67,7 @@ Status RequestQueue::Admissible(const Urgency& urgency) const {
 Status RequestQueue::Admit(const Urgency& urgency, int64_t rows, size_t pieces) const {
   RECPILE_RETURN_IF_ERROR(RoomLocked());
   if (urgency.deadline == kNever || policy_.delay_late) return {};
-  const RunCost cost = cost_.At(urgency.since);
-  const auto side_by_side = std::min<int64_t>(policy_.instances, static_cast<int64_t>(pieces));
-  const Clock::duration usual =
-      Ahead(urgency.level, cost) + cost.OfAll(rows, batch_.max_batch_size) / side_by_side;
-  // A quarter in reserve: runs take now more and now less, and what is accepted should be in time.
-  const Clock::duration takes = usual + usual / 4;
-  if (urgency.since + takes <= urgency.deadline) return {};
-  return Status::Unavailable("the answer may take " + Microseconds(takes) + ", longer than its timeout of " +
-                             Microseconds(urgency.deadline - urgency.since) + "; send less, or allow more time");
+  return CheckInTime(rows, pieces, urgency, Found(urgency));
 }
 
 void RequestQueue::Insert(QueuedRequest&& request) {
@@ -138,6 +118,7 @@ BatchOptions RequestQueue::OptionsNow(const RunCost& cost) const {
 }
 
 int64_t RequestQueue::WorthCutting(int64_t rows) const {
+  if (idle_ < 2) return 1;
   const std::lock_guard lock(mutex_);
   // What waits already will take the instances that idle.
   return size_ > 0 ? 1 : Spread(rows, idle_, cost_.At(Clock::now()), policy_.sizes);

@@ -1,6 +1,7 @@
 // The waiting requests of one engine, and the instances that wait for them.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -12,6 +13,7 @@
 #include "coalesce/cut.h"
 #include "coalesce/segments.h"
 #include "coalesce/spread.h"
+#include "engine/admission.h"
 #include "engine/urgency.h"
 #include "recpile/engine.h"
 
@@ -24,7 +26,7 @@ struct QueuedRequest {
   int64_t rows = 0;  // for ChooseBatch, as the next two
   Clock::time_point since = {};
   Clock::time_point deadline = kNever;
-  size_t level = 0;  // of priority, 0 is the highest
+  size_t level = 0;                                        // of priority, 0 is the highest
   std::shared_ptr<const std::atomic<bool>> canceled = {};  // InferRequest::canceled
   // Whether `rows`, the candidates to run, may become fewer than `checked` has; and how many already are left out.
   bool partial_ok = false;
@@ -42,7 +44,7 @@ struct QueuePolicy {
   size_t levels = 1;
   // What becomes of requests that cannot be answered in time: refused, or put behind the others of their level.
   bool delay_late = false;
-  int instances = 1;  // that empty the queue, to estimate how long a request would wait
+  int instances = 1;      // that empty the queue, to estimate how long a request would wait
   BatchSizes sizes = {};  // at which batches run
 };
 
@@ -94,8 +96,7 @@ class RequestQueue {
 
   Status RoomLocked() const;
   Status Admit(const Urgency& urgency, int64_t rows, size_t pieces) const;
-  // How long what waits and runs will keep a request of that level from running.
-  Clock::duration Ahead(size_t level, const RunCost& cost) const;
+  Workload Found(const Urgency& urgency) const;
   void Insert(QueuedRequest&& request);
   // The places `from` (ascending, counted through all levels).
   std::vector<QueuedRequest> Take(const std::vector<size_t>& from);
@@ -116,7 +117,7 @@ class RequestQueue {
   std::vector<int64_t> rows_;  // candidates that wait, a level
   size_t size_ = 0;
   int64_t running_rows_ = 0;
-  int64_t idle_ = 0;  // instances that wait in PopBatch
+  std::atomic<int64_t> idle_ = 0;  // instances that wait in PopBatch; changed under mutex_
   RunCostModel cost_;
   Clock::time_point watched_ = kNever;  // when WatchDeadlines looks next
   bool closed_ = false;

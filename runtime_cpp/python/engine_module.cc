@@ -96,7 +96,7 @@ py::dict ToDict(const std::vector<Tensor>& outputs) {
 }
 
 py::dict Infer(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds,
-                bool partial_ok) {
+               bool partial_ok) {
   InferRequest request = ToRequest(inputs);
   request.priority = priority;
   request.timeout_microseconds = timeout_microseconds;
@@ -131,7 +131,7 @@ void Resolve(const py::object& future, const InferResult& result) {
 
 // A concurrent.futures.Future, so that one Python thread can have many requests under way.
 py::object Submit(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds,
-                bool partial_ok) {
+                  bool partial_ok) {
   InferRequest request = ToRequest(inputs);
   request.priority = priority;
   request.timeout_microseconds = timeout_microseconds;
@@ -290,9 +290,11 @@ PYBIND11_MODULE(_engine, module) {
            }),
            py::arg("path"))
       .def("infer", &Infer, py::arg("inputs"), py::kw_only(), py::arg("priority") = 0,
-           py::arg("timeout_microseconds") = 0, py::arg("partial_ok") = false, "Answers one request: name -> array in, name -> array out. Blocks.")
+           py::arg("timeout_microseconds") = 0, py::arg("partial_ok") = false,
+           "Answers one request: name -> array in, name -> array out. Blocks.")
       .def("submit", &Submit, py::arg("inputs"), py::kw_only(), py::arg("priority") = 0,
-           py::arg("timeout_microseconds") = 0, py::arg("partial_ok") = false, "Queues one request; returns a concurrent.futures.Future.")
+           py::arg("timeout_microseconds") = 0, py::arg("partial_ok") = false,
+           "Queues one request; returns a concurrent.futures.Future.")
       .def("stats", &Stats, "Counters since load.")
       .def("stop", &Stop, "Refuses new requests, answers every accepted one.")
       .def_property_readonly("name", [](const Engine& engine) { return engine.model().name; })

@@ -42,10 +42,9 @@ void LogModel(const ModelInfo& model, const Engine& loaded, std::chrono::millise
     spdlog::info("{}: {} tables in {}, {} rows, {:.1f} MiB", label, sum.tables, dtype, sum.rows,
                  static_cast<double>(sum.bytes) / (1 << 20));
   }
-  spdlog::info(
-      "{}: {} pin={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} priority_levels={}", label,
-      Instances(loaded), engine.pin, engine.max_batch_size, engine.max_queue_delay_microseconds, engine.max_queue_size,
-      engine.priority_levels);
+  spdlog::info("{}: {} pin={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} priority_levels={}",
+               label, Instances(loaded), engine.pin, engine.max_batch_size, engine.max_queue_delay_microseconds,
+               engine.max_queue_size, engine.priority_levels);
   spdlog::info("{}: default_timeout_microseconds={} verify_checksums={} fbgemm_dir={}", label,
                engine.default_timeout_microseconds, engine.verify_checksums,
                engine.fbgemm_dir.empty() ? "(beside libtorch)" : engine.fbgemm_dir);

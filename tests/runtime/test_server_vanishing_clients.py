@@ -54,13 +54,13 @@ def go_over_grpc(server: ServerProcess) -> None:
 @pytest.mark.parametrize("go", [go_over_http, go_over_grpc])
 def test_what_a_vanished_client_had_queued_is_not_computed(tiny, go):
     # The only instance is busy with many small batches of one request, behind which the others queue up.
-    rows = 400_000
+    rows = 100_000
     busy = {
         "dense": np.zeros((rows, 4), np.float32),
         "sparse.values": np.zeros(5 * rows, np.int64),
         "sparse.lengths": np.ones((5, rows), np.int64),
     }
-    with ServerProcess(tiny, "--instances", "1", "--max-batch-size", "16") as server:
+    with ServerProcess(tiny, "--instances", "1", "--max-batch-size", "16", "--max-queue-size", "1000000") as server:
 
         def send() -> None:
             with triton_http.InferenceServerClient(server.url, network_timeout=120) as client:

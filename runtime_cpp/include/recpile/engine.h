@@ -32,9 +32,9 @@ enum class PadBatches {
 };
 
 struct EngineOptions {
-  // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants, or fewer where
-  // a short trial while loading says that more of them compute no more. (No trial with load_nice: cores that others use
-  // would tell nothing.)
+  // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants, or fewer
+  // where a short trial while loading says that more of them compute no more. (No trial with load_nice: cores that
+  // others use would tell nothing.)
   int instances = 0;
   // Each instance keeps to one core of those the process may use.
   bool pin = false;
@@ -151,17 +151,17 @@ struct EngineStats {
   uint64_t requests_shed = 0;     // of the rejected ones, those that were fine, but came when there was no room or time
   uint64_t requests_expired = 0;  // of the failed ones, those whose timeout was over, or would have been
   uint64_t requests_canceled = 0;  // of the failed ones, those that nobody waited for any more
-  uint64_t samples = 0;           // candidates answered
-  uint64_t batches = 0;           // executions of the DAG
-  uint64_t queued = 0;            // waiting now
-  uint64_t queue_ns = 0;          // summed over requests: from Submit to the start of its batch
-  uint64_t compute_ns = 0;        // summed over batches: coalesce and stages
-  uint64_t padded_rows = 0;       // candidates that batches were padded with
-  Histogram queue_us;             // one value a request (or piece of one): from Submit to the start of its batch
-  Histogram coalesce_us;          // one value a batch, as all below: joining the requests
-  Histogram infer_us;             // all stages
-  Histogram split_us;             // cutting the outputs
-  Histogram batch_size;           // candidates, without padding
+  uint64_t samples = 0;            // candidates answered
+  uint64_t batches = 0;            // executions of the DAG
+  uint64_t queued = 0;             // waiting now
+  uint64_t queue_ns = 0;           // summed over requests: from Submit to the start of its batch
+  uint64_t compute_ns = 0;         // summed over batches: coalesce and stages
+  uint64_t padded_rows = 0;        // candidates that batches were padded with
+  Histogram queue_us;              // one value a request (or piece of one): from Submit to the start of its batch
+  Histogram coalesce_us;           // one value a batch, as all below: joining the requests
+  Histogram infer_us;              // all stages
+  Histogram split_us;              // cutting the outputs
+  Histogram batch_size;            // candidates, without padding
   std::vector<StageStats> stages;  // in the order in which they run
 };
 

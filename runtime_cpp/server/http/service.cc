@@ -61,7 +61,8 @@ Result<kserve::DecodedRequest> Decode(const Request& request, const ModelInfo& m
 Response Encode(const ModelInfo& model, const std::string& id, const std::vector<kserve::OutputChoice>& choices,
                 const InferResult& result, const serving::SharedMemory* memory) {
   if (!result.ok()) return Failure(result.status());
-  Result<kserve::EncodedResponse> encoded = kserve::EncodeInferResponse(model, id, choices, result.value(), memory, result.left_out);
+  Result<kserve::EncodedResponse> encoded =
+      kserve::EncodeInferResponse(model, id, choices, result.value(), memory, result.left_out);
   if (!encoded.ok()) return Failure(encoded.status());
   Response response{.body = std::move(encoded.value().body), .json_length = encoded.value().json_length};
   if (response.json_length) response.content_type = "application/octet-stream";

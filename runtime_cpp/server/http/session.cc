@@ -140,11 +140,16 @@ void StreamSession<Stream>::OnBody(ErrorCode error) {
   if (error) return OnReadError(error);
   Tcp().expires_never();
   const auto body = std::make_shared<const RequestBody::value_type>(std::move(parser_->get().body()));
-  gone_ = std::make_shared<std::atomic<bool>>(false);
-  Watch();
+  waiting_ = std::make_shared<Waiting>();
   size_t json = body->bytes().size();
   std::from_chars(head_.json_length.data(), head_.json_length.data() + head_.json_length.size(), json);
-  if (json < kLargeJson) return Handle(body);
+  if (json < kLargeJson) {
+    Handle(body);
+    // What is refused at once is not worth two calls of the system.
+    if (!waiting_->answered) Watch();
+    return;
+  }
+  Watch();
   net::post(options_.large_requests, [self = Self(), body] {
     try {
       self->Handle(body);
@@ -156,8 +161,9 @@ void StreamSession<Stream>::OnBody(ErrorCode error) {
 
 template <class Stream>
 void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::value_type>& body) {
-  Request request{.head = head_, .body = body->bytes(), .body_owner = body, .gone = gone_};
-  service_->Handle(std::move(request), [self = Self()](Service::Finish finish) {
+  Request request{.head = head_, .body = body->bytes(), .body_owner = body, .gone = {waiting_, &waiting_->gone}};
+  service_->Handle(std::move(request), [self = Self(), waiting = waiting_](Service::Finish finish) {
+    waiting->answered = true;
     // Perhaps on an engine's thread, and perhaps long after the client has gone.
     net::post(self->stream_.get_executor(), [self, finish = std::move(finish)] { self->Respond(finish()); });
   });
@@ -166,24 +172,24 @@ void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::valu
 template <class Stream>
 void StreamSession<Stream>::Watch() {
   Tcp().socket().async_wait(net::socket_base::wait_read, [self = Self()](ErrorCode error) {
-    if (error || self->gone_ == nullptr) return;
+    if (error || self->waiting_ == nullptr) return;
     if (HungUp(self->Tcp().socket().native_handle())) {
       spdlog::debug("the client closed the connection before its answer");
-      *self->gone_ = true;
+      self->waiting_->gone = true;
       return;
     }
     // The next request, or TLS's goodbye. The end may come behind it, and to wait for reading would not wait for that.
     self->watch_again_.expires_after(kWatchAgain);
     self->watch_again_.async_wait([self](ErrorCode stopped) {
-      if (!stopped && self->gone_ != nullptr) self->Watch();
+      if (!stopped && self->waiting_ != nullptr) self->Watch();
     });
   });
 }
 
 template <class Stream>
 void StreamSession<Stream>::StopWatching() {
-  if (gone_ == nullptr) return;
-  gone_ = nullptr;
+  if (waiting_ == nullptr) return;
+  waiting_ = nullptr;
   ErrorCode ignored;
   Tcp().socket().cancel(ignored);  // nothing else is pending on it between a request and its answer
   watch_again_.cancel();

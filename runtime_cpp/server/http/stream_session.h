@@ -43,7 +43,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   void OnBody(ErrorCode error);
   void Handle(const std::shared_ptr<const RequestBody::value_type>& body);
   void OnReadError(ErrorCode error);
-  // Sets *gone_ when the client closes, until there is an answer.
+  // Lets the engine know when the client closes, until there is an answer.
   void Watch();
   void StopWatching();
   // A request that was not read to its end leaves the connection useless for another.
@@ -69,7 +69,12 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   std::optional<boost::beast::http::response<boost::beast::http::string_body>> response_;
   std::optional<boost::beast::http::response_serializer<boost::beast::http::string_body>> serializer_;
 
-  std::shared_ptr<std::atomic<bool>> gone_;  // of the request that is being answered; else null
+  // Of a request between its last byte and its answer; shared with those who work on it, on whatever thread.
+  struct Waiting {
+    std::atomic<bool> gone = false;      // the client is
+    std::atomic<bool> answered = false;  // the answer is on its way to the strand
+  };
+  std::shared_ptr<Waiting> waiting_;  // null when nobody waits
   boost::asio::steady_timer watch_again_;
 
   RequestHead head_;

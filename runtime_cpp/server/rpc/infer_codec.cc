@@ -132,8 +132,8 @@ Result<DecodedCall> DecodeCall(const std::shared_ptr<const ModelInferRequest>& r
 }
 
 Status EncodeAnswer(const ModelInfo& model, const std::string& id, const std::vector<kserve::OutputChoice>& choices,
-                    const std::vector<Tensor>& outputs, const serving::SharedMemory* memory,
-                    int64_t left_out, inference::ModelInferResponse* response) {
+                    const std::vector<Tensor>& outputs, const serving::SharedMemory* memory, int64_t left_out,
+                    inference::ModelInferResponse* response) {
   RECPILE_RETURN_IF_ERROR(kserve::CheckAnswer(model, outputs));
   response->set_model_name(model.name);
   response->set_model_version(model.version);

@@ -26,7 +26,9 @@ TEST(ChooseInstances, FewerWhereMoreAddNothing) {
   EXPECT_EQ(Tried(3, {{3, 100}, {2, 101}, {1, 102}}), (std::vector<int>{3, 2, 1}));
 }
 
-TEST(ChooseInstances, ATrialThatFailedDecidesNothing) { EXPECT_EQ(Tried(2, {{2, 100}, {1, 0}}), (std::vector<int>{1, 2})); }
+TEST(ChooseInstances, ATrialThatFailedDecidesNothing) {
+  EXPECT_EQ(Tried(2, {{2, 100}, {1, 0}}), (std::vector<int>{1, 2}));
+}
 
 TEST(ChooseInstances, OneCoreNeedsNoTrial) { EXPECT_EQ(Tried(1, {}), std::vector<int>{1}); }
 

@@ -20,7 +20,7 @@ TEST(Spread, WithoutAnotherThatIdlesNothingIsCut) {
 
 TEST(Spread, FewCandidatesAreNotWorthWakingOthers) {
   EXPECT_EQ(Spread(1, 8, kCost, {}), 1);
-  EXPECT_EQ(Spread(19, 8, kCost, {}), 1);  // half of them would save 90 us
+  EXPECT_EQ(Spread(10, 8, kCost, {}), 1);  // even two of them by themselves would save 80 us only
   EXPECT_EQ(Spread(20, 2, kCost, {}), 2);
 }
 
