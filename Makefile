@@ -56,11 +56,13 @@ bench: setup
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	for artifact in demo-out/*.pt2; do build/*/benchmarks/recpile_engine_benchmark $$artifact; done
 
-# The server under open-loop load, beside a Python server of the same model.
+# The server under open-loop load, beside a Python server of the same model; while it reloads; and under overload.
 bench-serving: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	$(BIN)/python -m benchmarks.serving.run build/*/benchmarks/recpile_load
+	$(BIN)/python -m benchmarks.serving.reload build/*/benchmarks/recpile_load
+	$(BIN)/python -m benchmarks.serving.overload build/*/benchmarks/recpile_load
 
 # What each fusion is worth, into the table of docs/fusions.md: tens of minutes, on a machine that does nothing else.
 bench-fusions: setup

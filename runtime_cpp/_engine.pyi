@@ -26,16 +26,28 @@ class Engine:
         default_timeout_microseconds: int = 0,
         timeout_action: Literal["reject", "delay"] = "reject",
         pad_batches: Literal["auto", "always", "never"] = "auto",
+        pin: bool = False,
         verify_checksums: bool = True,
     ) -> None: ...
     def infer(
-        self, inputs: Mapping[str, np.ndarray], *, priority: int = 0, timeout_microseconds: int = 0
+        self,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        priority: int = 0,
+        timeout_microseconds: int = 0,
+        partial_ok: bool = False,
     ) -> dict[str, np.ndarray]:
         """Answers one request. Blocks. ValueError names what is wrong with the inputs; RuntimeError for one that cannot
-        be answered in time, or at all. `priority` 1 is the highest; 0, as a timeout of 0, is what the options say."""
+        be answered in time, or at all. `priority` 1 is the highest; 0, as a timeout of 0, is what the options say.
+        With `partial_ok`, outputs may have fewer rows: those of the first candidates, as many as there is time for."""
 
     def submit(
-        self, inputs: Mapping[str, np.ndarray], *, priority: int = 0, timeout_microseconds: int = 0
+        self,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        priority: int = 0,
+        timeout_microseconds: int = 0,
+        partial_ok: bool = False,
     ) -> Future[dict[str, np.ndarray]]:
         """Queues one request."""
 

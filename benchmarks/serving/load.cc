@@ -1,16 +1,32 @@
 // Sends one request over and over at fixed rates and prints a JSON line for each. benchmarks/serving/run.py drives it.
 #include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 
 #include "senders.h"
 
+namespace {
+
+std::atomic<bool> stop = false;
+
+void WriteSamples(const std::string& path, const std::vector<recpile::benchmark::Sample>& samples) {
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  if (file == nullptr) return std::perror(path.c_str());
+  for (const auto& [due, latency, ok] : samples) std::fprintf(file, "%.6f,%.1f,%d\n", due, latency, ok);
+  std::fclose(file);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace recpile;  // NOLINT: a program of one function
   std::string kind;
   std::string target;
   std::string request_file;
+  std::string samples_file;
   std::vector<double> rates;
   int connections = 64;
   EngineOptions options;
@@ -20,7 +36,11 @@ int main(int argc, char** argv) {
   app.add_option("target", target, "HOST:PORT, or an artifact")->required();
   app.add_option("request", request_file, "What to send, as bytes")->required()->check(CLI::ExistingFile);
   app.add_option("--rate", rates, "Requests a second")->required()->check(CLI::Range(1.0, 1e6));
-  app.add_option("--seconds", schedule.seconds)->check(CLI::Range(0.1, 60.0));
+  app.add_option("--seconds", schedule.seconds)->check(CLI::Range(0.1, 600.0));
+  app.add_option("--samples", samples_file, "Write every request's time and latency to it; SIGTERM ends the load");
+  app.add_option("--deadline-us", schedule.deadline_us, "Count answers within it; requests bring their own timeout");
+  app.add_option("--max-outstanding", schedule.max_outstanding, "Further requests are dropped, and counted")
+      ->check(CLI::Range(1, 1'000'000));
   app.add_option("--connections", connections, "HTTP")->check(CLI::Range(1, 1000));
   app.add_option("--instances", options.instances, "engine");
   app.add_option("--max-batch-size", options.max_batch_size, "engine");
@@ -44,10 +64,15 @@ int main(int argc, char** argv) {
   }
   const auto send = [&](std::function<void(bool)> done) { sender->Send(std::move(done)); };
   benchmark::RunOpenLoop({.rate = 50, .seconds = 0.5}, send);  // connections, caches, first batches
+  schedule.keep_samples = !samples_file.empty();
+  schedule.stop = &stop;
+  std::signal(SIGTERM, [](int) { stop = true; });
   for (const double rate : rates) {
     schedule.rate = rate;
-    std::printf("%s\n", benchmark::ToJson(benchmark::RunOpenLoop(schedule, send)).c_str());
+    const benchmark::Outcome outcome = benchmark::RunOpenLoop(schedule, send);
+    std::printf("%s\n", benchmark::ToJson(outcome).c_str());
     std::fflush(stdout);
+    if (schedule.keep_samples) WriteSamples(samples_file, outcome.samples);
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -21,6 +22,8 @@ struct State {
   int64_t outstanding = 0;
 };
 
+double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
 double Percentile(const std::vector<double>& sorted, double share) {
   if (sorted.empty()) return 0;
   const auto index = static_cast<size_t>(std::ceil(share * static_cast<double>(sorted.size())));
@@ -33,7 +36,8 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
   const auto state = std::make_shared<State>();
   const auto total = static_cast<int64_t>(schedule.rate * schedule.seconds);
   const Clock::time_point begin = Clock::now();
-  for (int64_t i = 0; i < total; ++i) {
+  const double cpu_before = CpuSeconds();
+  for (int64_t i = 0; i < total && !(schedule.stop != nullptr && *schedule.stop); ++i) {
     const Clock::time_point due =
         begin + std::chrono::nanoseconds(static_cast<int64_t>(1e9 * static_cast<double>(i) / schedule.rate));
     std::this_thread::sleep_until(due);
@@ -45,17 +49,23 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
       }
       ++state->outstanding;
     }
-    send([state, due](bool ok) {
+    send([state, due, keep = schedule.keep_samples, deadline = schedule.deadline_us](bool ok) {
       const double latency = std::chrono::duration<double, std::micro>(Clock::now() - due).count();
       const std::lock_guard lock(state->mutex);
       ++(ok ? state->outcome.answered : state->outcome.failed);
       if (ok) state->outcome.latency_us.push_back(latency);
+      if (ok && (deadline == 0 || latency <= deadline)) ++state->outcome.in_time;
+      if (keep) {
+        const double at = std::chrono::duration<double>(due.time_since_epoch()).count();
+        state->outcome.samples.push_back({at, latency, ok});
+      }
       if (--state->outstanding == 0) state->changed.notify_all();
     });
   }
   std::unique_lock lock(state->mutex);
   state->changed.wait_for(lock, std::chrono::seconds(30), [&] { return state->outstanding == 0; });
   Outcome outcome = state->outcome;
+  outcome.cpu_seconds = CpuSeconds() - cpu_before;
   outcome.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   std::ranges::sort(outcome.latency_us);
   return outcome;
@@ -63,6 +73,8 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
 
 std::string ToJson(const Outcome& outcome) {
   return nlohmann::json({{"answered", outcome.answered},
+                         {"in_time", outcome.in_time},
+                         {"cpu_seconds", outcome.cpu_seconds},
                          {"failed", outcome.failed},
                          {"dropped", outcome.dropped},
                          {"seconds", outcome.seconds},

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tritonclient.grpc as triton_grpc
 from rich.console import Console
 from rich.table import Table
 from tritonclient.grpc import service_pb2
@@ -55,11 +52,12 @@ def export(options: Options) -> Path:
     return artifact
 
 
-def write_requests(artifact: Path, out: Path, rows: int) -> dict[str, Path]:
-    """One request of `rows` candidates as each transport sends it: files of bytes by the transport's name."""
+def write_requests(artifact: Path, out: Path, rows: int, timeout_us: int = 0) -> dict[str, Path]:
+    """One request of `rows` candidates, with that timeout, as each transport sends it: files by the transport."""
     flat = {name: np.asarray(value) for name, value in random_inputs(DebugRuntime(artifact).manifest, rows, 1).items()}
     datatypes = {"float32": "FP32", "int64": "INT64"}
     rpc = messages.ModelInferRequest(model_name="dlrm")
+    rpc.parameters["timeout"].int64_param = timeout_us
     header: list[dict] = []
     for name, array in flat.items():
         datatype = datatypes[str(array.dtype)]
@@ -67,7 +65,7 @@ def write_requests(artifact: Path, out: Path, rows: int) -> dict[str, Path]:
         rpc.raw_input_contents.append(array.tobytes())
         size = {"binary_data_size": array.nbytes}
         header.append({"name": name, "datatype": datatype, "shape": array.shape, "parameters": size})
-    text = json.dumps({"inputs": header, "parameters": {"binary_data_output": True}}).encode()
+    text = json.dumps({"inputs": header, "parameters": {"binary_data_output": True, "timeout": timeout_us}}).encode()
     body = text + b"".join(array.tobytes() for array in flat.values())
     head = f"POST /v2/models/dlrm/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     head += f"Inference-Header-Content-Length: {len(text)}\r\n\r\n"
@@ -136,34 +134,6 @@ def run(options: Options, console: Console) -> Table:
     return table
 
 
-def run_reloads(options: Options, rate: int = 200) -> Table:
-    """The same load twice: left alone, and while the model is replaced by a new file again and again."""
-    artifact = export(options)
-    request = write_requests(artifact, options.out, 1)["grpc"]
-    served = options.out / "models" / "dlrm" / "1.pt2"
-    served.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(artifact, served)
-    table = Table(title=f"One candidate, {rate} req/s over gRPC, while the model is reloaded")
-    for column in ("", "reloads", "p50", "p99", "p99.9", "failed", "dropped"):
-        table.add_column(column, justify="right", no_wrap=True)
-    flags = ("--model-repository", str(served.parent.parent), "--model-control", "explicit", "--load-model", "dlrm")
-    with ServerProcess(None, *flags) as server, ThreadPoolExecutor(1) as pool:
-        client = triton_grpc.InferenceServerClient(server.grpc_url)
-        for label, reloading in (("left alone", False), ("reloading", True)):
-            outcome = pool.submit(load, options, "grpc", server.grpc_url, request, (rate,))
-            reloads = 0
-            while not wait([outcome], timeout=0.5).done:
-                if reloading:
-                    shutil.copy(artifact, served.with_suffix(".copying"))
-                    served.with_suffix(".copying").rename(served)
-                    client.load_model("dlrm")
-                    reloads += 1
-            (one,) = outcome.result()
-            latencies = [f"{one[key] / 1000:,.2f}" for key in ("p50_us", "p99_us", "p999_us")]
-            table.add_row(label, str(reloads), *latencies, str(one["failed"]), str(one["dropped"]))
-    return table
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("load_program", type=Path, help="recpile_load, which `make bench-serving` builds")
@@ -175,7 +145,6 @@ def main() -> None:
     console = Console(width=140)
     options = Options(given.out, given.load_program, given.dense, given.seconds)
     console.print(run(options, console))
-    console.print(run_reloads(options))
 
 
 if __name__ == "__main__":

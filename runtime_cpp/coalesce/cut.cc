@@ -35,13 +35,13 @@ class IdCutter {
     for (const Segment& key : whole.segments) at_.push_back(key.begin);
   }
 
-  SegmentedInput Next(int64_t rows, int64_t first, int64_t count) {
+  SegmentedInput Next(int64_t first, int64_t count) {
     SegmentedInput piece{whole_.tensor, {}};
     const size_t bytes = DTypeBytes(whole_.tensor.dtype);
     size_t ids = 0;
     for (size_t key = 0; key < at_.size(); ++key) {
-      const size_t of_key = Sum(lengths_.tensor, key * static_cast<size_t>(rows) + static_cast<size_t>(first),
-                                static_cast<size_t>(count));
+      const size_t row = lengths_.segments[key].begin / DTypeBytes(lengths_.tensor.dtype);
+      const size_t of_key = Sum(lengths_.tensor, row + static_cast<size_t>(first), static_cast<size_t>(count));
       piece.segments.push_back({at_[key], at_[key] + of_key * bytes});
       at_[key] += of_key * bytes;
       ids += of_key;
@@ -70,7 +70,7 @@ void CutInput(const Manifest& manifest, const CheckedRequest& request, size_t i,
     if (input.axis == Axis::kRequest) {
       piece.inputs.push_back(whole);
     } else if (ids) {
-      piece.inputs.push_back(cutter->Next(request.rows, first, piece.rows));
+      piece.inputs.push_back(cutter->Next(first, piece.rows));
     } else {
       piece.inputs.push_back(CutRows(whole, request.rows, first, piece.rows, GrowingAxis(input)));
     }
@@ -90,6 +90,13 @@ std::vector<CheckedRequest> Cut(const Manifest& manifest, const CheckedRequest& 
   return pieces;
 }
 
+CheckedRequest Leading(const Manifest& manifest, const CheckedRequest& request, int64_t rows) {
+  std::vector<CheckedRequest> pieces(1);
+  pieces[0].rows = rows;
+  for (size_t i = 0; i < request.inputs.size(); ++i) CutInput(manifest, request, i, pieces);
+  return std::move(pieces[0]);
+}
+
 std::optional<InferResult> Assembly::Add(size_t piece, InferResult answer) {
   const std::lock_guard lock(mutex_);
   answers_[piece] = std::move(answer);
@@ -102,16 +109,25 @@ std::optional<InferResult> Assembly::Add(size_t piece, InferResult answer) {
 }
 
 InferResult Assembly::Joined() const {
-  for (const auto& answer : answers_) {
-    if (!answer->ok()) return answer->status();
+  const auto failed = std::ranges::find_if(answers_, [](const auto& answer) { return !answer->ok(); });
+  const auto answered = static_cast<size_t>(failed - answers_.begin());
+  if (failed != answers_.end()) {
+    const Status& status = (*failed)->status();
+    if (answered == 0 || partial_rows_.empty() || status.code() != StatusCode::kUnavailable) return status;
   }
-  std::vector<Tensor> whole = answers_[0]->value();
+  InferResult whole = Joined(std::span(answers_).first(answered));
+  for (size_t piece = answered; piece < answers_.size(); ++piece) whole.left_out += partial_rows_[piece];
+  return whole;
+}
+
+InferResult Assembly::Joined(std::span<const std::optional<InferResult>> answers) const {
+  std::vector<Tensor> whole = answers[0]->value();
   for (size_t i = 0; i < whole.size(); ++i) {
     if (manifest_.outputs[i].axis == Axis::kRequest) continue;
     Tensor& joined = whole[i];
     joined.shape[0] = 0;
     auto bytes = std::make_shared<std::vector<std::byte>>();
-    for (const auto& answer : answers_) {
+    for (const auto& answer : answers) {
       const Tensor& part = answer->value()[i];
       if (!std::equal(part.shape.begin() + 1, part.shape.end(), joined.shape.begin() + 1, joined.shape.end())) {
         return Status::Internal("output '" + part.name + "' has rows of another shape in another piece of the request");

@@ -19,10 +19,12 @@ Histogram HistogramCounter::Read(double scale) const {
 EngineStats ReadStats(const Counters& counters, const std::vector<StageInfo>& stages) {
   EngineStats stats;
   stats.requests_ok = counters.requests_ok;
+  stats.requests_partial = counters.requests_partial;
   stats.requests_failed = counters.requests_failed;
   stats.requests_rejected = counters.requests_rejected;
   stats.requests_shed = counters.requests_shed;
   stats.requests_expired = counters.requests_expired;
+  stats.requests_canceled = counters.requests_canceled;
   stats.samples = counters.samples;
   stats.batches = counters.batches;
   stats.queue_ns = counters.queue_ns;

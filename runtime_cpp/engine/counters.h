@@ -42,10 +42,12 @@ struct Counters {
   explicit Counters(size_t stages) : stages(stages) {}
 
   Count requests_ok = 0;
+  Count requests_partial = 0;
   Count requests_failed = 0;
   Count requests_rejected = 0;
   Count requests_shed = 0;
   Count requests_expired = 0;
+  Count requests_canceled = 0;
   Count samples = 0;
   Count batches = 0;
   Count queue_ns = 0;

@@ -1,6 +1,9 @@
 #include "recpile/engine.h"
 
+#include <time.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <mutex>
@@ -8,10 +11,14 @@
 
 #include "artifact/artifact.h"
 #include "base/cores.h"
+#include "base/priority.h"
 #include "engine/caught.h"
+#include "engine/choose_instances.h"
 #include "engine/counters.h"
 #include "engine/describe.h"
 #include "engine/instance.h"
+#include "engine/measure_instances.h"
+#include "engine/pieces.h"
 #include "engine/request_queue.h"
 #include "engine/urgency.h"
 #include "execute/executor.h"
@@ -28,44 +35,75 @@ BatchSizes SizesOf(const Manifest& manifest, const EngineOptions& options) {
   return pad ? BatchSizes::UpTo(options.max_batch_size) : BatchSizes();
 }
 
+// What the calling thread has computed.
+Clock::duration ThreadTime() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+// In turn, so that the instances of several engines do not crowd on the first cores.
+void PinToNextCore() {
+  static std::atomic<size_t> next = 0;
+  const std::vector<int> cores = AllowedCores();
+  if (!cores.empty()) PinThread(cores[next++ % cores.size()]);
+}
+
 }  // namespace
 
 class Engine::Impl {
  public:
-  Impl(std::shared_ptr<const Artifact> opened, std::unique_ptr<Executor> loaded, const EngineOptions& chosen)
+  // `chosen` has as many instances as may be; fewer may be started.
+  Impl(std::shared_ptr<const Artifact> opened, std::unique_ptr<Executor> loaded, const EngineOptions& chosen,
+       bool choose_instances)
       : artifact(std::move(opened)),
         executor(std::move(loaded)),
-        options(chosen),
         info(Describe(artifact->manifest())),
         sizes(SizesOf(artifact->manifest(), chosen)),
+        trials(choose_instances ? Trials(chosen) : std::vector<InstanceTrial>()),
+        options(Resolved(chosen, trials)),
         counters(info.stages.size()),
-        queue({chosen.max_batch_size, std::chrono::microseconds(chosen.max_queue_delay_microseconds),
-               chosen.preferred_batch_sizes},
-              {static_cast<size_t>(chosen.max_queue_size), static_cast<size_t>(chosen.priority_levels),
-               chosen.timeout_action == TimeoutAction::kDelay, chosen.instances},
+        queue({options.max_batch_size, std::chrono::microseconds(options.max_queue_delay_microseconds),
+               options.preferred_batch_sizes},
+              {static_cast<size_t>(options.max_queue_size), static_cast<size_t>(options.priority_levels),
+               options.timeout_action == TimeoutAction::kDelay, options.instances, sizes},
               [this](std::vector<QueuedRequest> late) { Refuse(std::move(late)); }) {}
 
-  // On a thread of its own: setting threads and warming up must not change the caller's.
+  std::vector<InstanceTrial> Trials(const EngineOptions& chosen) const {
+    return ChooseInstances(chosen.instances, [&](int instances) {
+      return MeasureInstances(instances, artifact->manifest(), *executor, sizes, chosen.max_batch_size);
+    });
+  }
+
+  static EngineOptions Resolved(EngineOptions chosen, const std::vector<InstanceTrial>& trials) {
+    if (!trials.empty()) chosen.instances = trials.back().instances;
+    return chosen;
+  }
+
+  // Every size that will run, or, if that may be any, a few. Tells the queue what runs cost.
   Status WarmUp() {
-    return std::async(std::launch::async,
-                      [this]() -> Status {
-                        Executor::InitThread();
-                        Instance instance(artifact->manifest(), *executor, sizes, counters);
-                        RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
-                        const std::vector<int64_t> unpadded = {1, 2};
-                        for (const int64_t rows : sizes.all().empty() ? unpadded : sizes.all()) {
-                          const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
-                          RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
-                        }
-                        return {};
-                      })
-        .get();
+    Instance instance(artifact->manifest(), *executor, sizes, counters);
+    RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
+    std::vector<int64_t> runs = sizes.all();
+    if (runs.empty()) runs = {1, 2, 16, 128};
+    for (const int64_t rows : runs) {
+      if (rows > options.max_batch_size) break;
+      const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one);
+      RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
+      // Once more: the first run of a size allocates, and in bf16 makes kernels. The thread's own time counts, for it
+      // may run at low priority.
+      const Clock::duration start = ThreadTime();
+      RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
+      queue.Seed(rows, ThreadTime() - start);
+    }
+    return {};
   }
 
   Status Start() {
     return Caught("starting the instances", [&]() -> Status {
       for (int i = 0; i < options.instances; ++i) {
         threads.emplace_back([this] {
+          if (options.pin) PinToNextCore();
           Executor::InitThread();
           Instance(artifact->manifest(), *executor, sizes, counters).Serve(queue);
         });
@@ -82,26 +120,12 @@ class Engine::Impl {
     threads.clear();
   }
 
-  // What waits for a request: itself, or its pieces if it is too large for one batch.
-  std::vector<QueuedRequest> Pieces(CheckedRequest request, InferCallback done, const Urgency& urgency) const {
-    std::vector<QueuedRequest> pieces;
-    const auto add = [&](CheckedRequest&& checked, InferCallback answer, const std::shared_ptr<Assembly>& whole) {
-      const int64_t rows = checked.rows;
-      pieces.push_back({std::move(checked), std::move(answer), rows, urgency.since, urgency.deadline, urgency.level,
-                        whole, /*piece=*/pieces.size()});
-    };
-    if (request.rows <= options.max_batch_size) {
-      add(std::move(request), std::move(done), nullptr);
-      return pieces;
-    }
-    std::vector<CheckedRequest> cut = Cut(artifact->manifest(), request, options.max_batch_size);
-    const auto whole = std::make_shared<Assembly>(artifact->manifest(), cut.size());
-    for (CheckedRequest& piece : cut) add(std::move(piece), done, whole);
-    return pieces;
-  }
-
   void Refuse(std::vector<QueuedRequest> late) {
     for (QueuedRequest& request : late) {
+      if (request.gone()) {
+        Finish(request, Status::Canceled("nobody waits for the answer any more"), counters);
+        continue;
+      }
       const auto timeout =
           std::chrono::duration_cast<std::chrono::microseconds>(request.deadline - request.since).count();
       Finish(request,
@@ -113,9 +137,10 @@ class Engine::Impl {
 
   const std::shared_ptr<const Artifact> artifact;
   const std::unique_ptr<Executor> executor;
-  const EngineOptions options;
   const ModelInfo info;
   const BatchSizes sizes;
+  const std::vector<InstanceTrial> trials;
+  const EngineOptions options;
   Counters counters;
   RequestQueue queue;
   std::mutex stopping;
@@ -129,14 +154,25 @@ Engine::~Engine() { Stop(); }
 Result<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const EngineOptions& options) {
   RECPILE_RETURN_IF_ERROR(options.Validate());
   EngineOptions resolved = options;
+  const bool choose_instances = options.instances == 0 && options.load_nice == 0;
   if (resolved.instances == 0) resolved.instances = AvailableCores();
-  return Caught("loading", [&]() -> Result<std::unique_ptr<Engine>> {
+  const auto prepare = [&]() -> Result<std::unique_ptr<Engine>> {
+    LowerThreadPriority(resolved.load_nice);
+    Executor::InitThread();
     RECPILE_ASSIGN_OR_RETURN(auto artifact, Artifact::Open(path, options.verify_checksums, ThisMachine()));
     RECPILE_ASSIGN_OR_RETURN(auto executor, Executor::Load(artifact, {resolved.instances, resolved.fbgemm_dir}));
-    // Owned by an engine from here on: its destructor joins whatever threads have been started.
     std::unique_ptr<Engine> engine(
-        new Engine(std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved)));
+        new Engine(std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved, choose_instances)));
     RECPILE_RETURN_IF_ERROR(engine->impl_->WarmUp());
+    return engine;
+  };
+  return Caught("loading", [&]() -> Result<std::unique_ptr<Engine>> {
+    if (resolved.load_nice > 0) Executor::StartSharedThreads();
+    // On a thread of its own: priority and libtorch's threads are set for it, not for the caller.
+    RECPILE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                             std::async(std::launch::async, [&] { return Caught("loading", prepare); }).get());
+    // Not on that thread, for the instances would inherit its priority. If this fails, the engine's destructor joins
+    // whatever threads have been started.
     RECPILE_RETURN_IF_ERROR(engine->impl_->Start());
     return engine;
   });
@@ -146,6 +182,17 @@ const ModelInfo& Engine::model() const { return impl_->info; }
 
 const EngineOptions& Engine::options() const { return impl_->options; }
 
+const std::vector<InstanceTrial>& Engine::instance_trials() const { return impl_->trials; }
+
+Status Engine::CheckRoom() {
+  Status room = impl_->queue.Room();
+  if (!room.ok()) {
+    ++impl_->counters.requests_rejected;
+    ++impl_->counters.requests_shed;
+  }
+  return room;
+}
+
 EngineStats Engine::stats() const {
   EngineStats stats = ReadStats(impl_->counters, impl_->info.stages);
   stats.queued = impl_->queue.size();
@@ -154,9 +201,13 @@ EngineStats Engine::stats() const {
 
 Status Engine::Submit(InferRequest request, InferCallback done) {
   const auto submit = [&]() -> Status {
-    RECPILE_ASSIGN_OR_RETURN(const Urgency urgency, UrgencyOf(request, impl_->options, Clock::now()));
-    RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(impl_->artifact->manifest(), std::move(request)));
-    std::vector<QueuedRequest> pieces = impl_->Pieces(std::move(checked), std::move(done), urgency);
+    Wishes wishes{.partial_ok = request.partial_ok, .canceled = request.canceled};
+    RECPILE_ASSIGN_OR_RETURN(wishes.urgency, UrgencyOf(request, impl_->options, Clock::now()));
+    if (wishes.urgency.deadline != kNever) RECPILE_RETURN_IF_ERROR(impl_->queue.Admissible(wishes.urgency));
+    const Manifest& manifest = impl_->artifact->manifest();
+    RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(manifest, std::move(request)));
+    std::vector<QueuedRequest> pieces =
+        PiecesOf(std::move(checked), std::move(done), wishes, manifest, impl_->options.max_batch_size, impl_->queue);
     return impl_->queue.Push(pieces);
   };
   Status status = submit();

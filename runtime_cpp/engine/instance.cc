@@ -21,7 +21,13 @@ void Finish(QueuedRequest& request, InferResult answer, Counters& counters) {
   }
   ++(answer.ok() ? counters.requests_ok : counters.requests_failed);
   // Once accepted, nothing but its timeout makes a request unavailable.
-  if (answer.status().code() == StatusCode::kUnavailable) ++counters.requests_expired;
+  if (answer.ok()) {
+    answer.left_out += request.left_out;
+    if (answer.left_out > 0) ++counters.requests_partial;
+  }
+  const StatusCode code = answer.status().code();
+  if (code == StatusCode::kUnavailable) ++counters.requests_expired;
+  if (code == StatusCode::kCanceled) ++counters.requests_canceled;
   request.done(std::move(answer));
 }
 
@@ -74,7 +80,10 @@ Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* co
 
 void Instance::Answer(std::vector<QueuedRequest>& batch) {
   std::vector<const CheckedRequest*> requests;
-  for (const QueuedRequest& request : batch) requests.push_back(&request.checked);
+  for (QueuedRequest& request : batch) {
+    if (request.rows < request.checked.rows) request.checked = Leading(manifest_, request.checked, request.rows);
+    requests.push_back(&request.checked);
+  }
   const Result<std::vector<Tensor>> outputs = Execute(requests);
   if (!outputs.ok() && batch.size() > 1) {
     // One request may be to blame: alone, each gets the answer that it would have got without company.

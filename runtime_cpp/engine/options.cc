@@ -34,6 +34,8 @@ Status EngineOptions::Validate() const {
     RECPILE_RETURN_IF_ERROR(AtLeast("preferred_batch_sizes", size, 1));
     RECPILE_RETURN_IF_ERROR(AtMost("preferred_batch_sizes", size, max_batch_size, " (max_batch_size)"));
   }
+  RECPILE_RETURN_IF_ERROR(AtLeast("load_nice", load_nice, 0));
+  RECPILE_RETURN_IF_ERROR(AtMost("load_nice", load_nice, 19));
   if (instances > 1024)
     return Status::InvalidArgument("instances: got " + std::to_string(instances) + "; use 1024 or fewer");
   return {};

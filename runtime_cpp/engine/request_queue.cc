@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 #include <ranges>
 
 namespace recpile {
@@ -9,10 +10,6 @@ namespace {
 
 // Looking through the queue for late requests costs its length; they need not be found sooner than this.
 constexpr std::chrono::microseconds kLookEvery(500);
-
-std::string Microseconds(Clock::duration duration) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(duration).count()) + " us";
-}
 
 }  // namespace
 
@@ -24,7 +21,9 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
   bool watch = false;
   {
     const std::lock_guard lock(mutex_);
-    RECPILE_RETURN_IF_ERROR(Admit(pieces));
+    int64_t rows = 0;
+    for (const QueuedRequest& piece : pieces) rows += piece.rows;
+    RECPILE_RETURN_IF_ERROR(Admit({pieces[0].since, deadline, pieces[0].level}, rows, pieces.size()));
     if (deadline != kNever && !policy_.delay_late) {
       watch = deadline - cost_.At(pieces[0].since).Of(pieces[0].rows) < watched_;
     }
@@ -35,27 +34,40 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
   return {};
 }
 
-Status RequestQueue::Admit(std::span<const QueuedRequest> pieces) const {
-  if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
-  if (size_ >= policy_.max_size) {
-    return Status::Unavailable("the queue is full: " + std::to_string(policy_.max_size) +
-                               " requests wait; send fewer at once");
-  }
-  const QueuedRequest& first = pieces[0];
-  if (first.deadline == kNever || policy_.delay_late) return {};
+Workload RequestQueue::Found(const Urgency& urgency) const {
   // What runs now is half done, as far as anyone knows.
-  int64_t ahead = running_rows_ / 2, own = 0;
-  for (size_t level = 0; level <= first.level; ++level) ahead += rows_[level];
-  for (const QueuedRequest& piece : pieces) own += piece.rows;
-  const RunCost cost = cost_.At(first.since);
-  const auto side_by_side = std::min<int64_t>(policy_.instances, static_cast<int64_t>(pieces.size()));
-  const Clock::duration usual = cost.OfAll(ahead, batch_.max_batch_size) / policy_.instances +
-                                cost.OfAll(own, batch_.max_batch_size) / side_by_side;
-  // A quarter in reserve: runs take now more and now less, and what is accepted should be in time.
-  const Clock::duration takes = usual + usual / 4;
-  if (first.since + takes <= first.deadline) return {};
-  return Status::Unavailable("the answer may take " + Microseconds(takes) + ", longer than its timeout of " +
-                             Microseconds(first.deadline - first.since) + "; send less, or allow more time");
+  int64_t ahead = running_rows_ / 2;
+  for (size_t level = 0; level <= urgency.level; ++level) ahead += rows_[level];
+  return {ahead, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since)};
+}
+
+int64_t RequestQueue::RowsInTime(int64_t rows, const Urgency& urgency) const {
+  if (policy_.delay_late) return rows;
+  const std::lock_guard lock(mutex_);
+  return recpile::RowsInTime(rows, urgency, Found(urgency));
+}
+
+Status RequestQueue::Room() const {
+  const std::lock_guard lock(mutex_);
+  return RoomLocked();
+}
+
+Status RequestQueue::RoomLocked() const {
+  if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
+  if (size_ < policy_.max_size) return {};
+  return Status::Unavailable("the queue is full: " + std::to_string(policy_.max_size) +
+                             " requests wait; send fewer at once");
+}
+
+Status RequestQueue::Admissible(const Urgency& urgency) const {
+  const std::lock_guard lock(mutex_);
+  return Admit(urgency, 1, 1);
+}
+
+Status RequestQueue::Admit(const Urgency& urgency, int64_t rows, size_t pieces) const {
+  RECPILE_RETURN_IF_ERROR(RoomLocked());
+  if (urgency.deadline == kNever || policy_.delay_late) return {};
+  return CheckInTime(rows, pieces, urgency, Found(urgency));
 }
 
 void RequestQueue::Insert(QueuedRequest&& request) {
@@ -67,29 +79,54 @@ void RequestQueue::Insert(QueuedRequest&& request) {
 std::vector<QueuedRequest> RequestQueue::PopBatch() {
   std::unique_lock lock(mutex_);
   while (true) {
-    BatchOptions options = batch_;
-    if (closed_) options.max_delay = {};
     const Clock::time_point now = Clock::now();
-    const BatchChoice choice = ChooseBatch(levels_ | std::views::join, now, options, cost_.At(now));
+    const RunCost cost = cost_.At(now);
+    const BatchChoice choice = ChooseBatch(levels_ | std::views::join, now, OptionsNow(cost), cost);
     if (!choice.late.empty()) {
       Late(Take(choice.late), lock);
       continue;
     }
     if (choice.take > 0) {
       std::vector<QueuedRequest> batch = TakeFront(choice.take);
+      batch.front().left_out += batch.front().rows - choice.first_rows;
+      batch.front().rows = choice.first_rows;
       for (const QueuedRequest& request : batch) running_rows_ += request.rows;
       // What is left over may be enough for another instance, whose wake-up this one may have used.
       if (size_ > 0) changed_.notify_one();
       return batch;
     }
+    if (!choice.wake && closed_) return {};
+    ++idle_;
     if (choice.wake) {
       changed_.wait_until(lock, *choice.wake);
-    } else if (closed_) {
-      return {};
     } else {
       changed_.wait(lock);
     }
+    --idle_;
   }
+}
+
+BatchOptions RequestQueue::OptionsNow(const RunCost& cost) const {
+  BatchOptions options = batch_;
+  if (closed_) options.max_delay = {};
+  if (size_ > 1 && idle_ > 0) {
+    const int64_t waiting = std::accumulate(rows_.begin(), rows_.end(), int64_t{0});
+    const int64_t shares = Spread(waiting, idle_ + 1, cost, policy_.sizes);
+    options.max_batch_size = std::min(options.max_batch_size, (waiting + shares - 1) / shares);
+  }
+  return options;
+}
+
+int64_t RequestQueue::WorthCutting(int64_t rows) const {
+  if (idle_ < 2) return 1;
+  const std::lock_guard lock(mutex_);
+  // What waits already will take the instances that idle.
+  return size_ > 0 ? 1 : Spread(rows, idle_, cost_.At(Clock::now()), policy_.sizes);
+}
+
+void RequestQueue::Seed(int64_t rows, Clock::duration took) {
+  const std::lock_guard lock(mutex_);
+  cost_.Seed(rows, took, Clock::now());
 }
 
 void RequestQueue::Measured(int64_t rows, Clock::duration took) {
@@ -141,11 +178,13 @@ std::vector<QueuedRequest> RequestQueue::TakeFront(size_t count) {
 
 void RequestQueue::Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock) {
   if (policy_.delay_late) {
-    for (QueuedRequest& request : requests) {
+    const auto late = std::ranges::partition(requests, &QueuedRequest::gone);
+    for (QueuedRequest& request : late) {
       request.deadline = kNever;
       Insert(std::move(request));
     }
-    return;
+    requests.erase(late.begin(), late.end());
+    if (requests.empty()) return;
   }
   lock.unlock();
   refuse_(std::move(requests));

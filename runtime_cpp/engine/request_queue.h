@@ -1,6 +1,7 @@
 // The waiting requests of one engine, and the instances that wait for them.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -11,6 +12,9 @@
 #include "coalesce/choose_batch.h"
 #include "coalesce/cut.h"
 #include "coalesce/segments.h"
+#include "coalesce/spread.h"
+#include "engine/admission.h"
+#include "engine/urgency.h"
 #include "recpile/engine.h"
 
 namespace recpile {
@@ -22,10 +26,17 @@ struct QueuedRequest {
   int64_t rows = 0;  // for ChooseBatch, as the next two
   Clock::time_point since = {};
   Clock::time_point deadline = kNever;
-  size_t level = 0;  // of priority, 0 is the highest
+  size_t level = 0;                                        // of priority, 0 is the highest
+  std::shared_ptr<const std::atomic<bool>> canceled = {};  // InferRequest::canceled
+  // Whether `rows`, the candidates to run, may become fewer than `checked` has; and how many already are left out.
+  bool partial_ok = false;
+  int64_t left_out = 0;
   // Of a piece: what it is a piece of, and which.
   std::shared_ptr<Assembly> whole = {};
   size_t piece = 0;
+
+  int64_t least_rows() const { return partial_ok ? 1 : rows; }
+  bool gone() const { return canceled != nullptr && canceled->load(std::memory_order_relaxed); }
 };
 
 struct QueuePolicy {
@@ -33,14 +44,15 @@ struct QueuePolicy {
   size_t levels = 1;
   // What becomes of requests that cannot be answered in time: refused, or put behind the others of their level.
   bool delay_late = false;
-  int instances = 1;  // that empty the queue, to estimate how long a request would wait
+  int instances = 1;      // that empty the queue, to estimate how long a request would wait
+  BatchSizes sizes = {};  // at which batches run
 };
 
 // Thread-safe. The highest level first, and within a level first in, first out.
 class RequestQueue {
  public:
-  // Takes requests that wait and can no longer be answered in time, to answer that. Called without the lock, on any
-  // thread that is in a method of the queue.
+  // Takes requests that wait and are gone, or can no longer be answered in time, to answer that. Called without the
+  // lock, on any thread that is in a method of the queue.
   using Refuse = std::function<void(std::vector<QueuedRequest>)>;
 
   RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse);
@@ -50,9 +62,24 @@ class RequestQueue {
   Status Push(std::span<QueuedRequest> pieces);
   Status Push(QueuedRequest&& request) { return Push(std::span(&request, 1)); }
 
+  // Unavailable when one more would not be queued, whatever it holds.
+  Status Room() const;
+
+  // Unavailable when not even one candidate of that urgency would be queued: then a request need not be checked.
+  Status Admissible(const Urgency& urgency) const;
+
+  // How many of `rows` candidates, the first ones, a request of that urgency can hope to have answered in time if it is
+  // pushed now; 0: none.
+  int64_t RowsInTime(int64_t rows, const Urgency& urgency) const;
+
+  // Into how many pieces a request of `rows` candidates is best cut if it is pushed now.
+  int64_t WorthCutting(int64_t rows) const;
+
   // Blocks until ChooseBatch takes something. Empty: the queue is closed and drained, there will be nothing more. After
-  // a batch has run, Measured.
+  // a batch has run, Measured. While other instances idle it takes no more than its share, if that is answered sooner.
   std::vector<QueuedRequest> PopBatch();
+  // A run while the engine warmed up, of which no request was part.
+  void Seed(int64_t rows, Clock::duration took);
   void Measured(int64_t rows, Clock::duration took);
 
   // Blocks until the queue is closed; meanwhile refuses every request when its time is over, busy though all instances
@@ -67,12 +94,16 @@ class RequestQueue {
  private:
   using Level = std::deque<QueuedRequest>;
 
-  Status Admit(std::span<const QueuedRequest> pieces) const;
+  Status RoomLocked() const;
+  Status Admit(const Urgency& urgency, int64_t rows, size_t pieces) const;
+  Workload Found(const Urgency& urgency) const;
   void Insert(QueuedRequest&& request);
   // The places `from` (ascending, counted through all levels).
   std::vector<QueuedRequest> Take(const std::vector<size_t>& from);
   std::vector<QueuedRequest> TakeFront(size_t count);
-  // Refuses them, without the lock, or puts them behind the others.
+  // The options as they are for an instance that asks now.
+  BatchOptions OptionsNow(const RunCost& cost) const;
+  // Refuses them, without the lock, or puts those that are only late behind the others.
   void Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock);
 
   const BatchOptions batch_;
@@ -86,6 +117,7 @@ class RequestQueue {
   std::vector<int64_t> rows_;  // candidates that wait, a level
   size_t size_ = 0;
   int64_t running_rows_ = 0;
+  std::atomic<int64_t> idle_ = 0;  // instances that wait in PopBatch; changed under mutex_
   RunCostModel cost_;
   Clock::time_point watched_ = kNever;  // when WatchDeadlines looks next
   bool closed_ = false;

@@ -212,6 +212,10 @@ void Executor::InitThread() {
   done = true;
 }
 
+void Executor::StartSharedThreads() {
+  at::launch([] {});
+}
+
 Result<std::vector<Tensor>> Executor::Run(Frame& frame, const Batch& batch) const {
   Result<std::vector<Tensor>> outputs = Status::Internal("not run");
   const Status guarded = Guarded("running the model", [&] { outputs = impl_->Run(frame, batch); });

@@ -40,6 +40,10 @@ class Executor {
   // do not need each other may run on threads of their own while fewer than `instances` are busy (side_by_side.h).
   static void InitThread();
 
+  // Starts the threads that all executors share, if they are not there yet: with the priority of the calling thread,
+  // while the first run that needs them may be on one of low priority.
+  static void StartSharedThreads();
+
   // `batch` holds checked requests and must stay alive during the call. The outputs own their memory. Internal, naming
   // the stage, if one fails.
   Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const;

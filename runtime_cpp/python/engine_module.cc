@@ -95,10 +95,12 @@ py::dict ToDict(const std::vector<Tensor>& outputs) {
   return answer;
 }
 
-py::dict Infer(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds) {
+py::dict Infer(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds,
+               bool partial_ok) {
   InferRequest request = ToRequest(inputs);
   request.priority = priority;
   request.timeout_microseconds = timeout_microseconds;
+  request.partial_ok = partial_ok;
   InferResult result = [&] {
     const py::gil_scoped_release release;
     return engine.Infer(std::move(request));
@@ -128,10 +130,12 @@ void Resolve(const py::object& future, const InferResult& result) {
 }
 
 // A concurrent.futures.Future, so that one Python thread can have many requests under way.
-py::object Submit(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds) {
+py::object Submit(Engine& engine, const py::dict& inputs, uint64_t priority, int64_t timeout_microseconds,
+                  bool partial_ok) {
   InferRequest request = ToRequest(inputs);
   request.priority = priority;
   request.timeout_microseconds = timeout_microseconds;
+  request.partial_ok = partial_ok;
   py::object future = py::module_::import("concurrent.futures").attr("Future")();
   auto* shared = new py::object(future);
   const auto done = [shared](const InferResult& result) {
@@ -195,7 +199,7 @@ EngineOptions ToOptions(const py::kwargs& given) {
                        is("max_queue_size", options.max_queue_size) || is("priority_levels", options.priority_levels) ||
                        is("default_priority_level", options.default_priority_level) ||
                        is("default_timeout_microseconds", options.default_timeout_microseconds) ||
-                       is("verify_checksums", options.verify_checksums);
+                       is("pin", options.pin) || is("verify_checksums", options.verify_checksums);
     if (!known) throw py::type_error("Engine has no option '" + name + "'");
   }
   return options;
@@ -228,6 +232,8 @@ py::dict Stats(const Engine& engine) {
   const EngineStats stats = engine.stats();
   py::dict answer;
   answer["requests_ok"] = stats.requests_ok;
+  answer["requests_partial"] = stats.requests_partial;
+  answer["requests_canceled"] = stats.requests_canceled;
   answer["requests_failed"] = stats.requests_failed;
   answer["requests_rejected"] = stats.requests_rejected;
   answer["requests_shed"] = stats.requests_shed;
@@ -284,9 +290,11 @@ PYBIND11_MODULE(_engine, module) {
            }),
            py::arg("path"))
       .def("infer", &Infer, py::arg("inputs"), py::kw_only(), py::arg("priority") = 0,
-           py::arg("timeout_microseconds") = 0, "Answers one request: name -> array in, name -> array out. Blocks.")
+           py::arg("timeout_microseconds") = 0, py::arg("partial_ok") = false,
+           "Answers one request: name -> array in, name -> array out. Blocks.")
       .def("submit", &Submit, py::arg("inputs"), py::kw_only(), py::arg("priority") = 0,
-           py::arg("timeout_microseconds") = 0, "Queues one request; returns a concurrent.futures.Future.")
+           py::arg("timeout_microseconds") = 0, py::arg("partial_ok") = false,
+           "Queues one request; returns a concurrent.futures.Future.")
       .def("stats", &Stats, "Counters since load.")
       .def("stop", &Stop, "Refuses new requests, answers every accepted one.")
       .def_property_readonly("name", [](const Engine& engine) { return engine.model().name; })

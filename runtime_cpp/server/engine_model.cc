@@ -1,5 +1,6 @@
 #include "engine_model.h"
 
+#include <spdlog/fmt/fmt.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
@@ -9,7 +10,20 @@
 namespace recpile {
 namespace {
 
-void LogModel(const ModelInfo& model, const EngineOptions& engine, std::chrono::milliseconds took) {
+// "instances=2 (2: 20,100 candidates/s; 1: 10,400)"
+std::string Instances(const Engine& engine) {
+  std::string text = "instances=" + std::to_string(engine.options().instances);
+  if (engine.instance_trials().size() < 2) return text;
+  text += " (measured side by side:";
+  for (const InstanceTrial& trial : engine.instance_trials()) {
+    text += fmt::format("{} {} do {:.0f} candidates/s", &trial == &engine.instance_trials().front() ? "" : ",",
+                        trial.instances, trial.candidates_per_second);
+  }
+  return text + ")";
+}
+
+void LogModel(const ModelInfo& model, const Engine& loaded, std::chrono::milliseconds took) {
+  const EngineOptions& engine = loaded.options();
   const std::string label = model.name + " version " + model.version;
   spdlog::info("{}: loaded in {} ms; {} inputs, {} outputs, {} stages", label, took.count(), model.inputs.size(),
                model.outputs.size(), model.stages.size());
@@ -28,10 +42,9 @@ void LogModel(const ModelInfo& model, const EngineOptions& engine, std::chrono::
     spdlog::info("{}: {} tables in {}, {} rows, {:.1f} MiB", label, sum.tables, dtype, sum.rows,
                  static_cast<double>(sum.bytes) / (1 << 20));
   }
-  spdlog::info(
-      "{}: instances={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} priority_levels={}", label,
-      engine.instances, engine.max_batch_size, engine.max_queue_delay_microseconds, engine.max_queue_size,
-      engine.priority_levels);
+  spdlog::info("{}: {} pin={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} priority_levels={}",
+               label, Instances(loaded), engine.pin, engine.max_batch_size, engine.max_queue_delay_microseconds,
+               engine.max_queue_size, engine.priority_levels);
   spdlog::info("{}: default_timeout_microseconds={} verify_checksums={} fbgemm_dir={}", label,
                engine.default_timeout_microseconds, engine.verify_checksums,
                engine.fbgemm_dir.empty() ? "(beside libtorch)" : engine.fbgemm_dir);
@@ -57,7 +70,7 @@ Result<serving::ModelPtr> LoadEngineModel(const std::filesystem::path& artifact,
   if (!name.empty()) info.name = name;
   if (!version.empty()) info.version = version;
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(serving::Clock::now() - begin);
-  LogModel(info, loaded->options(), took);
+  LogModel(info, *loaded, took);
 
   const std::string label = info.name + " version " + info.version;
   const std::shared_ptr<Engine> engine(
@@ -67,6 +80,8 @@ Result<serving::ModelPtr> LoadEngineModel(const std::filesystem::path& artifact,
       .submit = [engine](InferRequest request,
                          InferCallback done) { return engine->Submit(std::move(request), std::move(done)); },
       .stats = [engine] { return engine->stats(); },
+      .room = [engine] { return engine->CheckRoom(); },
+      .instances = engine->options().instances,
   });
 }
 

@@ -68,6 +68,8 @@ std::string_view CodeName(StatusCode code) {
       return "UNAVAILABLE";
     case StatusCode::kUnsupported:
       return "UNSUPPORTED";
+    case StatusCode::kCanceled:
+      return "CANCELED";
     case StatusCode::kInternal:
       break;
   }

@@ -1,6 +1,7 @@
 // recpile-server: loads artifacts and serves them until it is told to stop.
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -8,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/cores.h"
+#include "base/priority.h"
 #include "engine_model.h"
 #include "front_door.h"
 #include "logging.h"
@@ -25,6 +28,23 @@ constexpr int kExitPort = 3;
 int Fail(int code, const Status& status) {
   spdlog::critical("{}", status.message());
   return code;
+}
+
+// Says so if `fresh` and what is served beside it have more instances than there are cores.
+void WarnOfTooManyInstances(const serving::Models& models, const serving::ServedModel& fresh, bool versions_stay) {
+  int instances = fresh.instances, others = 0;
+  for (const serving::ModelPtr& model : models.List()) {
+    const bool replaced =
+        model->info.name == fresh.info.name && (!versions_stay || model->info.version == fresh.info.version);
+    if (replaced) continue;
+    instances += model->instances;
+    ++others;
+  }
+  if (others == 0 || instances <= AvailableCores()) return;
+  spdlog::warn(
+      "{} version {} and {} others have {} instances on {} cores: when several are busy at once their batches take "
+      "turns; divide the cores among them with --instances",
+      fresh.info.name, fresh.info.version, others, instances, AvailableCores());
 }
 
 // Loads what is to be there from the first request on.
@@ -53,18 +73,28 @@ std::string Served(const serving::Models& models) {
 int Serve(const CommandLine& options) {
   // Destroyed in the opposite order: the ports go first, then the models, and the reaper stops their engines.
   serving::Worker reaper;
+  reaper.Post([&options] { LowerThreadPriority(options.load_nice); });
   serving::Models models;
   std::unique_ptr<serving::Repository> repository;
   const uint64_t limit = options.http ? options.http->max_request_bytes : options.grpc->max_request_bytes;
   serving::SharedMemory memory(limit);
   FrontDoor door;
+  std::atomic<bool> open = false;
   if (const Status bound = door.Bind(options); !bound.ok()) {
     return Fail(bound.code() == StatusCode::kUnavailable ? kExitPort : kExitBadInput, bound);
   }
   if (options.repository) {
     repository = std::make_unique<serving::Repository>(
         *options.repository, &models, [&](const std::string& name, const serving::ArtifactFile& file) {
-          return LoadEngineModel(file.path, name, file.version, options.engine, &reaper);
+          EngineOptions engine = options.engine;
+          if (open) engine.load_nice = options.load_nice;
+          // A trial beside what is being served would measure that too; the version before had its own.
+          const auto before = models.Find(name, "");
+          if (engine.instances == 0 && before.ok()) engine.instances = before.value()->instances;
+          auto loaded = LoadEngineModel(file.path, name, file.version, engine, &reaper);
+          const bool versions_stay = options.repository->versions == serving::VersionPolicy::kAll;
+          if (loaded.ok()) WarnOfTooManyInstances(models, *loaded.value(), versions_stay);
+          return loaded;
         });
   }
   if (const Status loaded = LoadAtStart(options, &models, repository.get(), &reaper); !loaded.ok()) {
@@ -76,6 +106,7 @@ int Serve(const CommandLine& options) {
                                      .server_version = RECPILE_VERSION,
                                      .log = RequestLog(options)});
   if (!serving.ok()) return Fail(kExitPort, serving);
+  open = true;
   std::printf("recpile-server ready:%s models=%s\n", door.Addresses().c_str(), Served(models).c_str());
   std::fflush(stdout);
 

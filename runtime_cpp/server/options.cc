@@ -86,6 +86,8 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
        "Load only this model of the repository at the start; '*': all of them");
   Text(app, "Models", "--fbgemm-dir", options.engine.fbgemm_dir, "DIR",
        "Where FBGEMM's operator libraries lie [beside the libtorch in use]");
+  Number(app, "Models", "--load-nice", options.load_nice, 0, 19,
+         "Priority, as nice(1) has it, of loading and warming up models while others are served");
   app.add_flag("--no-verify-checksums", raw.no_verify_checksums,
                "Load faster: do not compare entries with their checksums")
       ->group("Models");
@@ -93,7 +95,8 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
 
 void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
   Number(app, "Batching", "--instances", engine.instances, 0, 4096,
-         "Batches of a model that may run side by side; 0: one a core");
+         "Batches of a model that may run side by side; 0: one a core, or fewer if a trial says so");
+  app.add_flag("--pin", engine.pin, "Keep each instance to one core")->group("Batching");
   Number(app, "Batching", "--max-batch-size", engine.max_batch_size, 1, kMany, "Candidates (rows) in one batch");
   Number(app, "Batching", "--max-queue-delay-microseconds", engine.max_queue_delay_microseconds, 0, kMany,
          "How long a request may wait for company while an instance is idle");

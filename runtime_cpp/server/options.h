@@ -33,6 +33,9 @@ struct CommandLine {
 
   bool shared_memory = false;
 
+  // EngineOptions::load_nice of what is loaded while the server serves; what it loads before may have all cores.
+  int load_nice = 19;
+
   std::chrono::seconds grace{30};
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
+from wire import tensors
 
 from recpile.pycompiler.server_process import ServerProcess
 from recpile.runtime_cpp import Engine
@@ -71,3 +73,33 @@ def test_the_public_clients_timeout_is_kept(tiny):
             # A microsecond has passed before an instance can look.
             client.infer("tiny_dlrm", inputs, timeout=1)
         assert client.infer("tiny_dlrm", inputs, timeout=60_000_000, priority=1).as_numpy("score").shape == (1,)
+
+
+@pytest.mark.parametrize("protocol", [triton, triton_grpc])
+def test_a_request_that_allows_it_is_answered_for_the_candidates_that_fit(tiny, protocol):
+    # So many batches that they cannot be run in half a second.
+    rows = 400_000
+    flat = request(rows)
+    flat["dense"] = np.random.default_rng(1).random((rows, 4), np.float32)
+    with ServerProcess(tiny, "--instances", "1", "--max-batch-size", "16") as server:
+        url = server.url if protocol is triton else server.grpc_url
+        client = protocol.InferenceServerClient(url)
+        inputs = tensors(protocol, flat)
+        answer = client.infer("tiny_dlrm", inputs, timeout=500_000, parameters={"partial_ok": True})
+        response = answer.get_response()
+        if protocol is triton:
+            left_out = response["parameters"]["candidates_left_out"]
+        else:
+            left_out = response.parameters["candidates_left_out"].int64_param
+        scores = answer.as_numpy("score")
+        assert 0 < len(scores) == rows - left_out
+        # Every bag has one id, so the first rows of all are easily made a request of their own.
+        first = {
+            "dense": flat["dense"][:16],
+            "sparse.values": flat["sparse.values"].reshape(5, rows)[:, :16].reshape(-1),
+            "sparse.lengths": flat["sparse.lengths"][:, :16],
+        }
+        alone = client.infer("tiny_dlrm", tensors(protocol, first)).as_numpy("score")
+        np.testing.assert_array_equal(scores[:16], alone)
+        with pytest.raises(InferenceServerException, match='"partial_ok" must be true or false'):
+            client.infer("tiny_dlrm", tensors(protocol, request()), parameters={"partial_ok": 1})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
+import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from wire import flat_request, tensors
+from wire import tensors
 
 from recpile.pycompiler.server_process import ServerProcess
 
@@ -27,7 +29,14 @@ def states(pid: int) -> list[str]:
     return found
 
 
-def test_many_clients_do_not_mean_many_threads(tiny):
+# Small requests keep HTTP and gRPC busy; of the large ones every operator would be worth several threads of OpenMP.
+@pytest.mark.parametrize("rows", [2, 4000])
+def test_many_clients_do_not_mean_many_threads(tiny, rows):
+    flat = {
+        "dense": np.zeros((rows, 4), np.float32),
+        "sparse.values": np.zeros(5 * rows, np.int64),
+        "sparse.lengths": np.ones((5, rows), np.int64),
+    }
     with ServerProcess(tiny, "--instances", str(INSTANCES)) as server:
         over = threading.Event()
         answered = threading.Semaphore(0)
@@ -35,7 +44,7 @@ def test_many_clients_do_not_mean_many_threads(tiny):
         def client(protocol, url: str) -> None:
             with protocol.InferenceServerClient(url) as connection:
                 while not over.is_set():
-                    connection.infer("tiny_dlrm", tensors(protocol, flat_request()))
+                    connection.infer("tiny_dlrm", tensors(protocol, flat))
                     answered.release()
 
         kinds = [(triton_http, server.url), (triton_grpc, server.grpc_url)]

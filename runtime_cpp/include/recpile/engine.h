@@ -6,6 +6,7 @@
 // Loading executes code from the artifact (compiled stages are shared objects): load only what you built or trust.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,10 +32,14 @@ enum class PadBatches {
 };
 
 struct EngineOptions {
-  // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants.
+  // Batches that may run side by side, each on a thread of its own. 0: one a core that the cgroup grants, or fewer
+  // where a short trial while loading says that more of them compute no more. (No trial with load_nice: cores that
+  // others use would tell nothing.)
   int instances = 0;
+  // Each instance keeps to one core of those the process may use.
+  bool pin = false;
   // Candidates (rows) in one batch. A request that has more is cut over several runs, side by side where instances are
-  // idle, and answered as a whole.
+  // idle, and answered as a whole. So is a smaller one where that, as far as past runs tell, answers it sooner.
   int64_t max_batch_size = 1024;
   // How long a request may wait for company while an instance is idle. 0: an idle instance never waits.
   int64_t max_queue_delay_microseconds = 0;
@@ -55,6 +60,9 @@ struct EngineOptions {
   std::string fbgemm_dir;
   // Compare every entry's checksum with the manifest's. Sizes, versions and CPU features are checked in any case.
   bool verify_checksums = true;
+  // Priority at which the engine loads and warms up, 0 (usual) to 19 (whatever runs beside it comes first), as nice(1)
+  // has it. Its instances run at the priority of Load's caller.
+  int load_nice = 0;
 
   // OK, or which option is wrong, what it was and what it may be.
   Status Validate() const;
@@ -71,6 +79,12 @@ struct TableInfo {
 struct StageInfo {
   std::string name;
   std::string kind;  // "embedding" or "compiled"
+};
+
+// How much so many instances computed side by side while the engine loaded.
+struct InstanceTrial {
+  int instances = 1;
+  double candidates_per_second = 0;  // 0: not measured
 };
 
 // What the manifest says of the model. Immutable once the engine is loaded.
@@ -91,10 +105,22 @@ struct InferRequest {
   // From Submit to the answer. 0: EngineOptions::default_timeout_microseconds. A request that, as far as past runs
   // tell, cannot be answered in time is refused as soon as that is known: by Submit, or later by kUnavailable.
   int64_t timeout_microseconds = 0;
+  // Where there is no time for all candidates, leave out the last ones rather than refuse the request.
+  bool partial_ok = false;
+  // Becomes true, on any thread, when nobody waits for the answer any more. If no instance has begun with the request
+  // by then it is not computed, and answered with kCanceled. May be null.
+  std::shared_ptr<const std::atomic<bool>> canceled = nullptr;
 };
 
 // The model's outputs in its order, holding the rows of this request alone.
-using InferResult = Result<std::vector<Tensor>>;
+class InferResult : public Result<std::vector<Tensor>> {
+ public:
+  using Result::Result;
+
+  // The request's last candidates for which there was no time, and of which the outputs therefore have no rows. Only
+  // ever above 0 for a request that allowed it (InferRequest::partial_ok).
+  int64_t left_out = 0;
+};
 using InferCallback = std::function<void(InferResult)>;
 
 // How often a quantity had which size. counts[i] of its values were at most 2^i, and above 2^(i-1); the last count is
@@ -119,21 +145,23 @@ struct StageStats {
 // Counters since Load, each only ever growing (but queued).
 struct EngineStats {
   uint64_t requests_ok = 0;
+  uint64_t requests_partial = 0;   // of these, those answered for some of their candidates only
   uint64_t requests_failed = 0;    // accepted, then answered with an error
   uint64_t requests_rejected = 0;  // refused by Submit
   uint64_t requests_shed = 0;     // of the rejected ones, those that were fine, but came when there was no room or time
   uint64_t requests_expired = 0;  // of the failed ones, those whose timeout was over, or would have been
-  uint64_t samples = 0;           // candidates answered
-  uint64_t batches = 0;           // executions of the DAG
-  uint64_t queued = 0;            // waiting now
-  uint64_t queue_ns = 0;          // summed over requests: from Submit to the start of its batch
-  uint64_t compute_ns = 0;        // summed over batches: coalesce and stages
-  uint64_t padded_rows = 0;       // candidates that batches were padded with
-  Histogram queue_us;             // one value a request (or piece of one): from Submit to the start of its batch
-  Histogram coalesce_us;          // one value a batch, as all below: joining the requests
-  Histogram infer_us;             // all stages
-  Histogram split_us;             // cutting the outputs
-  Histogram batch_size;           // candidates, without padding
+  uint64_t requests_canceled = 0;  // of the failed ones, those that nobody waited for any more
+  uint64_t samples = 0;            // candidates answered
+  uint64_t batches = 0;            // executions of the DAG
+  uint64_t queued = 0;             // waiting now
+  uint64_t queue_ns = 0;           // summed over requests: from Submit to the start of its batch
+  uint64_t compute_ns = 0;         // summed over batches: coalesce and stages
+  uint64_t padded_rows = 0;        // candidates that batches were padded with
+  Histogram queue_us;              // one value a request (or piece of one): from Submit to the start of its batch
+  Histogram coalesce_us;           // one value a batch, as all below: joining the requests
+  Histogram infer_us;              // all stages
+  Histogram split_us;              // cutting the outputs
+  Histogram batch_size;            // candidates, without padding
   std::vector<StageStats> stages;  // in the order in which they run
 };
 
@@ -151,7 +179,13 @@ class Engine {
 
   const ModelInfo& model() const;
   const EngineOptions& options() const;  // as resolved: instances is never 0
+  // How the number of instances was chosen, the chosen one last; empty where the options gave it.
+  const std::vector<InstanceTrial>& instance_trials() const;
   EngineStats stats() const;
+
+  // Unavailable, and counted as shed, if a request would find the queue full, or the engine stopping: so that one need
+  // not be decoded to be refused.
+  Status CheckRoom();
 
   // Validates `request` on the calling thread and queues it. On OK the engine owns the request and calls `done` exactly
   // once, on a thread of the engine's: it must not block and must not throw. On an error `done` is never called. Inputs

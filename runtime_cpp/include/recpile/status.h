@@ -14,6 +14,7 @@ enum class StatusCode {
   kNotFound,         // a file, model or version that is not there
   kUnavailable,      // stopped, or out of room: the same request may succeed elsewhere or later
   kUnsupported,      // understood, and refused: another version, another CPU
+  kCanceled,         // whoever sent it has gone
   kInternal,         // a stage failed, or a bug
 };
 
@@ -26,6 +27,7 @@ class [[nodiscard]] Status {
   static Status NotFound(std::string m) { return {StatusCode::kNotFound, std::move(m)}; }
   static Status Unavailable(std::string m) { return {StatusCode::kUnavailable, std::move(m)}; }
   static Status Unsupported(std::string m) { return {StatusCode::kUnsupported, std::move(m)}; }
+  static Status Canceled(std::string m) { return {StatusCode::kCanceled, std::move(m)}; }
   static Status Internal(std::string m) { return {StatusCode::kInternal, std::move(m)}; }
 
   bool ok() const { return code_ == StatusCode::kOk; }

@@ -1,6 +1,7 @@
 // Requests and answers as the endpoints see them: no socket, no Boost.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -22,6 +23,8 @@ struct Request {
   RequestHead head;
   std::span<const std::byte> body;
   std::shared_ptr<const void> body_owner;  // keeps `body` alive
+  // Becomes true when the client has closed the connection and nobody waits for the answer. May be null.
+  std::shared_ptr<const std::atomic<bool>> gone;
 };
 
 struct Response {

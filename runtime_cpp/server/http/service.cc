@@ -31,6 +31,8 @@ int HttpStatus(StatusCode code) {
       return 503;
     case StatusCode::kUnsupported:
       return 501;
+    case StatusCode::kCanceled:
+      return 499;  // nobody reads it; the number is what other servers log
     case StatusCode::kInternal:
       return 500;
   }
@@ -59,7 +61,8 @@ Result<kserve::DecodedRequest> Decode(const Request& request, const ModelInfo& m
 Response Encode(const ModelInfo& model, const std::string& id, const std::vector<kserve::OutputChoice>& choices,
                 const InferResult& result, const serving::SharedMemory* memory) {
   if (!result.ok()) return Failure(result.status());
-  Result<kserve::EncodedResponse> encoded = kserve::EncodeInferResponse(model, id, choices, result.value(), memory);
+  Result<kserve::EncodedResponse> encoded =
+      kserve::EncodeInferResponse(model, id, choices, result.value(), memory, result.left_out);
   if (!encoded.ok()) return Failure(encoded.status());
   Response response{.body = std::move(encoded.value().body), .json_length = encoded.value().json_length};
   if (response.json_length) response.content_type = "application/octet-stream";
@@ -171,6 +174,9 @@ void Service::Infer(Request request, const Route& route, Done done) {
   if (!found.ok()) return done([status = found.status()] { return Failure(status); });
   const auto pending = std::make_shared<Pending>(Pending{
       .model = found.value(), .started = started, .traceparent = request.head.traceparent, .done = std::move(done)});
+  if (Status room = serving::CheckRoom(pending->model, started); !room.ok()) {
+    return pending->done([this, pending, room = std::move(room)] { return Finished(*pending, room); });
+  }
   Result<kserve::DecodedRequest> decoded = Decode(request, pending->model->info, context_.memory);
   if (!decoded.ok()) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
@@ -178,6 +184,7 @@ void Service::Infer(Request request, const Route& route, Done done) {
   }
   pending->id = std::move(decoded.value().id);
   pending->outputs = std::move(decoded.value().outputs);
+  decoded.value().request.canceled = request.gone;
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     try {
       pending->done([this, pending, result = std::move(result)] { return Finished(*pending, result); });

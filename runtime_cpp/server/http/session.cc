@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <poll.h>
+
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/stream_base.hpp>
@@ -42,6 +44,15 @@ using Tls = beast::ssl_stream<beast::tcp_stream>;
 
 // JSON of this size takes a millisecond or so to decode.
 constexpr size_t kLargeJson = 64 << 10;
+
+// How soon a connection is looked at again that has more to be read than its end.
+constexpr std::chrono::milliseconds kWatchAgain{20};
+
+// Whether the peer has closed, whatever there may still be to read.
+bool HungUp(int socket) {
+  pollfd one{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  return poll(&one, 1, 0) > 0;
+}
 
 }  // namespace
 
@@ -129,9 +140,16 @@ void StreamSession<Stream>::OnBody(ErrorCode error) {
   if (error) return OnReadError(error);
   Tcp().expires_never();
   const auto body = std::make_shared<const RequestBody::value_type>(std::move(parser_->get().body()));
+  waiting_ = std::make_shared<Waiting>();
   size_t json = body->bytes().size();
   std::from_chars(head_.json_length.data(), head_.json_length.data() + head_.json_length.size(), json);
-  if (json < kLargeJson) return Handle(body);
+  if (json < kLargeJson) {
+    Handle(body);
+    // What is refused at once is not worth two calls of the system.
+    if (!waiting_->answered) Watch();
+    return;
+  }
+  Watch();
   net::post(options_.large_requests, [self = Self(), body] {
     try {
       self->Handle(body);
@@ -143,11 +161,38 @@ void StreamSession<Stream>::OnBody(ErrorCode error) {
 
 template <class Stream>
 void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::value_type>& body) {
-  Request request{.head = head_, .body = body->bytes(), .body_owner = body};
-  service_->Handle(std::move(request), [self = Self()](Service::Finish finish) {
+  Request request{.head = head_, .body = body->bytes(), .body_owner = body, .gone = {waiting_, &waiting_->gone}};
+  service_->Handle(std::move(request), [self = Self(), waiting = waiting_](Service::Finish finish) {
+    waiting->answered = true;
     // Perhaps on an engine's thread, and perhaps long after the client has gone.
     net::post(self->stream_.get_executor(), [self, finish = std::move(finish)] { self->Respond(finish()); });
   });
+}
+
+template <class Stream>
+void StreamSession<Stream>::Watch() {
+  Tcp().socket().async_wait(net::socket_base::wait_read, [self = Self()](ErrorCode error) {
+    if (error || self->waiting_ == nullptr) return;
+    if (HungUp(self->Tcp().socket().native_handle())) {
+      spdlog::debug("the client closed the connection before its answer");
+      self->waiting_->gone = true;
+      return;
+    }
+    // The next request, or TLS's goodbye. The end may come behind it, and to wait for reading would not wait for that.
+    self->watch_again_.expires_after(kWatchAgain);
+    self->watch_again_.async_wait([self](ErrorCode stopped) {
+      if (!stopped && self->waiting_ != nullptr) self->Watch();
+    });
+  });
+}
+
+template <class Stream>
+void StreamSession<Stream>::StopWatching() {
+  if (waiting_ == nullptr) return;
+  waiting_ = nullptr;
+  ErrorCode ignored;
+  Tcp().socket().cancel(ignored);  // nothing else is pending on it between a request and its answer
+  watch_again_.cancel();
 }
 
 template <class Stream>
@@ -181,6 +226,7 @@ void StreamSession<Stream>::RespondAndClose(Response response) {
 
 template <class Stream>
 void StreamSession<Stream>::Respond(Response response) {
+  StopWatching();
   spdlog::debug("{} {} -> {}", head_.method, head_.target, response.status);
   if (service_->draining()) keep_alive_ = false;
   // In the request's version: to an HTTP/1.0 client only its own way of saying keep-alive means that.

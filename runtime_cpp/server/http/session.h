@@ -21,8 +21,8 @@ struct SessionOptions {
   boost::asio::any_io_executor large_requests;
 };
 
-// A session lives as long as an operation on it, or the engine's callback for its request, is pending; a client that
-// vanishes is noticed when the answer is written.
+// A session lives as long as an operation on it, or the engine's callback for its request, is pending. While a request
+// is being answered it watches for the client's closing the connection, and then lets the engine know.
 class Session {
  public:
   virtual ~Session() = default;

@@ -1,6 +1,8 @@
 // A session over plain TCP or TLS.
 #pragma once
 
+#include <atomic>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -21,7 +23,11 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
  public:
   StreamSession(Stream stream, const SessionOptions& options, Service* service,
                 std::shared_ptr<SessionRegistry> registry)
-      : stream_(std::move(stream)), options_(options), service_(service), registry_(std::move(registry)) {}
+      : stream_(std::move(stream)),
+        options_(options),
+        service_(service),
+        registry_(std::move(registry)),
+        watch_again_(stream_.get_executor()) {}
   ~StreamSession() override { registry_->Remove(this); }
 
   void Start() override;
@@ -37,6 +43,9 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   void OnBody(ErrorCode error);
   void Handle(const std::shared_ptr<const RequestBody::value_type>& body);
   void OnReadError(ErrorCode error);
+  // Lets the engine know when the client closes, until there is an answer.
+  void Watch();
+  void StopWatching();
   // A request that was not read to its end leaves the connection useless for another.
   void RespondAndClose(Response response);
   void Respond(Response response);
@@ -59,6 +68,14 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   std::optional<boost::beast::http::request_parser<RequestBody>> parser_;
   std::optional<boost::beast::http::response<boost::beast::http::string_body>> response_;
   std::optional<boost::beast::http::response_serializer<boost::beast::http::string_body>> serializer_;
+
+  // Of a request between its last byte and its answer; shared with those who work on it, on whatever thread.
+  struct Waiting {
+    std::atomic<bool> gone = false;      // the client is
+    std::atomic<bool> answered = false;  // the answer is on its way to the strand
+  };
+  std::shared_ptr<Waiting> waiting_;  // null when nobody waits
+  boost::asio::steady_timer watch_again_;
 
   RequestHead head_;
   unsigned http_version_ = 11;  // of the request: 11 or 10

@@ -47,8 +47,7 @@ struct DecodedRequest {
 //
 // `memory`: null if shared memory is off, and then asking for it is refused.
 //
-// Reserved parameters: classification is refused as unsupported. `priority`, `timeout` and
-// `sequence_*` have no effect, as on a Triton model whose configuration does not ask for them. Others are ignored.
+// Parameters: scheduling.h; classification is refused as unsupported; others are ignored.
 Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelInfo& model,
                                           const serving::SharedMemory* memory = nullptr);
 
@@ -58,10 +57,10 @@ struct EncodedResponse {
   std::optional<size_t> json_length;
 };
 
-// `outputs` are the engine's, in the model's order.
+// `outputs` are the engine's, in the model's order; `left_out`: InferResult::left_out, told where it is not 0.
 Result<EncodedResponse> EncodeInferResponse(const ModelInfo& model, const std::string& id,
                                             const std::vector<OutputChoice>& choices,
                                             const std::vector<Tensor>& outputs,
-                                            const serving::SharedMemory* memory = nullptr);
+                                            const serving::SharedMemory* memory = nullptr, int64_t left_out = 0);
 
 }  // namespace recpile::kserve

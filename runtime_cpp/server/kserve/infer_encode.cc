@@ -39,14 +39,17 @@ void AppendOutput(const Tensor& tensor, const OutputChoice& choice, std::string*
 }
 
 Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, const std::vector<OutputChoice>& choices,
-                               const std::vector<Tensor>& outputs, const serving::SharedMemory* memory) {
+                               const std::vector<Tensor>& outputs, const serving::SharedMemory* memory,
+                               int64_t left_out) {
   RECPILE_RETURN_IF_ERROR(CheckAnswer(model, outputs));
   EncodedResponse encoded;
   std::string& text = encoded.body;
   text.append("{");
   if (!id.empty()) text.append("\"id\":").append(Quoted(id)).append(",");
   text.append("\"model_name\":").append(Quoted(model.name));
-  text.append(",\"model_version\":").append(Quoted(model.version)).append(",\"outputs\":[");
+  text.append(",\"model_version\":").append(Quoted(model.version));
+  if (left_out > 0) text.append(",\"parameters\":{\"candidates_left_out\":" + std::to_string(left_out) + "}");
+  text.append(",\"outputs\":[");
   size_t binary_bytes = 0;
   bool any_binary = false;
   for (size_t i = 0; i < choices.size(); ++i) {
@@ -72,9 +75,10 @@ Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, co
 
 Result<EncodedResponse> EncodeInferResponse(const ModelInfo& model, const std::string& id,
                                             const std::vector<OutputChoice>& choices,
-                                            const std::vector<Tensor>& outputs, const serving::SharedMemory* memory) {
+                                            const std::vector<Tensor>& outputs, const serving::SharedMemory* memory,
+                                            int64_t left_out) {
   try {
-    return Encode(model, id, choices, outputs, memory);
+    return Encode(model, id, choices, outputs, memory, left_out);
   } catch (const std::bad_alloc&) {
     return Status::Unavailable("out of memory while encoding the answer; retry later");
   }

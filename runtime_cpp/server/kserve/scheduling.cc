@@ -26,6 +26,13 @@ Status ReadScheduling(const json& parameters, InferRequest* request) {
   RECPILE_ASSIGN_OR_RETURN(request->priority, Unsigned(parameters, "priority"));
   RECPILE_ASSIGN_OR_RETURN(const uint64_t timeout, Unsigned(parameters, "timeout"));
   constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  const auto partial = parameters.find("partial_ok");
+  if (partial != parameters.end() && !partial->is_null()) {
+    if (!partial->is_boolean()) {
+      return Status::InvalidArgument("the request: parameter \"partial_ok\" must be true or false");
+    }
+    request->partial_ok = partial->get<bool>();
+  }
   request->timeout_microseconds = static_cast<int64_t>(std::min(timeout, kMost));
   return {};
 }

@@ -28,6 +28,8 @@ void AddRequests(Families* families) {
                     [](const Sample& one) { return one.stats.requests_shed; });
   families->Counter("inference_expired_count", "Accepted requests whose timeout passed, or would have",
                     [](const Sample& one) { return one.stats.requests_expired; });
+  families->Counter("inference_partial_count", "Requests answered for their first candidates only, for lack of time",
+                    [](const Sample& one) { return one.stats.requests_partial; });
   families->Gauge("inference_pending_request_count", "Requests that wait for an instance",
                   [](const Sample& one) { return one.stats.queued; });
 }

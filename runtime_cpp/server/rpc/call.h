@@ -27,7 +27,8 @@ struct CallHost {
   std::atomic<std::chrono::steady_clock::rep> last_arrival = 0;
 };
 
-// Owns itself: it is deleted when its last event has been handled.
+// Owns itself: it is deleted when its last event has been handled. It has two: the answer is delivered, or cannot be;
+// and the call is over for the client too, which may come first.
 template <class Request, class Response>
 class Call final : public Event {
  public:
@@ -39,6 +40,8 @@ class Call final : public Event {
   // Waits for such a call, and after it has come for another one, until the server shuts down.
   static void Listen(CallHost* host, Accept accept, std::shared_ptr<const Handler> handler) {
     auto* call = new Call(host, accept, std::move(handler));
+    // Comes for calls that arrive, and for no others.
+    call->context_.AsyncNotifyWhenDone(&call->done_);
     (host->service->*accept)(&call->context_, call->request_.get(), &call->writer_, host->dispatcher->queue(),
                              host->dispatcher->queue(), call);
   }
@@ -55,6 +58,9 @@ class Call final : public Event {
 
   // When the client gives up.
   std::chrono::system_clock::time_point Deadline() const { return context_.deadline(); }
+
+  // Becomes true when the client has cancelled the call, or has gone.
+  const std::shared_ptr<std::atomic<bool>>& gone() const { return gone_; }
 
   void Finish(const grpc::Status& status) {
     if (status.ok()) {
@@ -73,7 +79,7 @@ class Call final : public Event {
   void Proceed(bool ok) override {
     if (arrived_) {
       --host_->in_flight;
-      delete this;
+      Over();
     } else if (!ok) {
       delete this;
     } else {
@@ -86,6 +92,19 @@ class Call final : public Event {
   }
 
  private:
+  struct Done final : Event {
+    explicit Done(Call* of) : call(of) {}
+    void Proceed(bool) override {
+      if (call->context_.IsCancelled()) *call->gone_ = true;
+      call->Over();
+    }
+    Call* const call;
+  };
+
+  void Over() {
+    if (--events_ == 0) delete this;
+  }
+
   Call(CallHost* host, Accept accept, std::shared_ptr<const Handler> handler)
       : host_(host), accept_(accept), handler_(std::move(handler)), writer_(&context_) {}
 
@@ -96,6 +115,9 @@ class Call final : public Event {
   const std::shared_ptr<Request> request_ = std::make_shared<Request>();
   Response response_;
   grpc::ServerAsyncResponseWriter<Response> writer_;
+  const std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
+  Done done_{this};
+  std::atomic<int> events_ = 2;  // that are to come before this is over; both may come at once, on two threads
   bool arrived_ = false;
 };
 

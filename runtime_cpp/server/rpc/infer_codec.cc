@@ -132,12 +132,13 @@ Result<DecodedCall> DecodeCall(const std::shared_ptr<const ModelInferRequest>& r
 }
 
 Status EncodeAnswer(const ModelInfo& model, const std::string& id, const std::vector<kserve::OutputChoice>& choices,
-                    const std::vector<Tensor>& outputs, const serving::SharedMemory* memory,
+                    const std::vector<Tensor>& outputs, const serving::SharedMemory* memory, int64_t left_out,
                     inference::ModelInferResponse* response) {
   RECPILE_RETURN_IF_ERROR(kserve::CheckAnswer(model, outputs));
   response->set_model_name(model.name);
   response->set_model_version(model.version);
   response->set_id(id);
+  if (left_out > 0) (*response->mutable_parameters())["candidates_left_out"].set_int64_param(left_out);
   for (const kserve::OutputChoice& choice : choices) {
     const Tensor& tensor = outputs[choice.index];
     auto* output = response->add_outputs();

@@ -26,8 +26,9 @@ Result<DecodedCall> DecodeCall(const std::shared_ptr<const inference::ModelInfer
                                const ModelInfo& model, const serving::SharedMemory* memory = nullptr);
 
 // Outputs always travel as `raw_output_contents`; the entry of one that was written to shared memory is empty.
+// `left_out`: as over HTTP.
 Status EncodeAnswer(const ModelInfo& model, const std::string& id, const std::vector<kserve::OutputChoice>& choices,
-                    const std::vector<Tensor>& outputs, const serving::SharedMemory* memory,
+                    const std::vector<Tensor>& outputs, const serving::SharedMemory* memory, int64_t left_out,
                     inference::ModelInferResponse* response);
 
 }  // namespace recpile::rpc

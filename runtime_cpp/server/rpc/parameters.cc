@@ -47,6 +47,12 @@ Status ReadScheduling(const Parameters& parameters, InferRequest* request) {
   RECPILE_ASSIGN_OR_RETURN(request->priority, UnsignedOrZero(parameters, "priority"));
   RECPILE_ASSIGN_OR_RETURN(const uint64_t timeout, UnsignedOrZero(parameters, "timeout"));
   constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  if (const auto partial = parameters.find("partial_ok"); partial != parameters.end()) {
+    if (!partial->second.has_bool_param()) {
+      return Status::InvalidArgument("the request: parameter \"partial_ok\" must be true or false");
+    }
+    request->partial_ok = partial->second.bool_param();
+  }
   request->timeout_microseconds = static_cast<int64_t>(std::min(timeout, kMost));
   return Status();
 }

@@ -152,12 +152,16 @@ void Service::Infer(InferCall* call) {
   const auto found = context_.models->Find(request->model_name(), request->model_version());
   if (!found.ok()) return call->Finish(ToGrpc(found.status()));
   const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, {}});
+  if (const Status room = serving::CheckRoom(pending->model, started); !room.ok()) {
+    return call->Finish(Finished(*pending, room));
+  }
   Result<DecodedCall> decoded = DecodeCall(request, pending->model->info, context_.memory);
   if (!decoded.ok()) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
     return call->Finish(Finished(*pending, decoded.status()));
   }
   LimitTimeout(call->Deadline(), &decoded.value().request);
+  decoded.value().request.canceled = call->gone();
   pending->outputs = std::move(decoded.value().outputs);
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     pending->call->FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
@@ -179,8 +183,8 @@ grpc::Status Service::Finished(const Pending& pending, const InferResult& result
   }
   if (!result.ok()) return ToGrpc(result.status());
   try {
-    return ToGrpc(
-        EncodeAnswer(info, request.id(), pending.outputs, result.value(), context_.memory, pending.call->response()));
+    return ToGrpc(EncodeAnswer(info, request.id(), pending.outputs, result.value(), context_.memory, result.left_out,
+                               pending.call->response()));
   } catch (const std::bad_alloc&) {
     return ToGrpc(Status::Unavailable("out of memory while encoding the answer; retry later"));
   }

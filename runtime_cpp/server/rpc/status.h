@@ -19,6 +19,8 @@ inline grpc::StatusCode CodeOf(StatusCode code) {
       return grpc::StatusCode::UNAVAILABLE;
     case StatusCode::kUnsupported:
       return grpc::StatusCode::UNIMPLEMENTED;
+    case StatusCode::kCanceled:
+      return grpc::StatusCode::CANCELLED;
     case StatusCode::kInternal:
       return grpc::StatusCode::INTERNAL;
   }

@@ -9,6 +9,8 @@ FailureReason ReasonOf(StatusCode code) {
   switch (code) {
     case StatusCode::kUnavailable:
       return FailureReason::kRejected;
+    case StatusCode::kCanceled:
+      return FailureReason::kCanceled;
     case StatusCode::kInternal:
       return FailureReason::kBackend;
     default:

@@ -25,9 +25,6 @@ class RequestMeter {
   RequestMeter();
 
   void Answered(StatusCode code, std::chrono::nanoseconds elapsed);
-  // The client had gone before there was an answer.
-  void Canceled() { ++failures_[static_cast<size_t>(FailureReason::kCanceled)]; }
-
   uint64_t successes() const { return successes_; }
   uint64_t success_ns() const { return success_ns_; }
   uint64_t failures(FailureReason reason) const { return failures_[static_cast<size_t>(reason)]; }

@@ -15,6 +15,8 @@ struct ServedModel {
   ModelInfo info;                                             // under the name and version that clients ask for
   std::function<Status(InferRequest, InferCallback)> submit;  // as Engine::Submit
   std::function<EngineStats()> stats;
+  std::function<Status()> room = [] { return Status(); };  // as Engine::CheckRoom
+  int instances = 1;
   std::chrono::system_clock::time_point loaded_at = std::chrono::system_clock::now();
   std::shared_ptr<RequestMeter> meter = std::make_shared<RequestMeter>();
 };
@@ -24,6 +26,9 @@ struct ServedModel {
 using ModelPtr = std::shared_ptr<const ServedModel>;
 
 using Clock = std::chrono::steady_clock;
+
+// Unavailable, and counted: a request need not be decoded to be refused.
+Status CheckRoom(const ModelPtr& model, Clock::time_point started);
 
 // Hands a request to the model, keeps count of how it went, and calls `done` exactly once: before it returns if the
 // request is refused, else later, on a thread of the engine (see Engine::Submit). `started`: when the request had been

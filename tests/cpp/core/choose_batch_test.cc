@@ -15,6 +15,11 @@ struct Waiting {
   int64_t rows;
   Clock::time_point since;
   Clock::time_point deadline = kNever;
+  bool left = false;
+  bool partial = false;
+
+  int64_t least_rows() const { return partial ? 1 : rows; }
+  bool gone() const { return left; }
 };
 using Queue = std::vector<Waiting>;
 
@@ -52,6 +57,13 @@ TEST(ChooseBatch, RequestAboveTheMaximumRunsAlone) {
   EXPECT_EQ(ChooseBatch(Queue{{9, At(0)}}, At(0), Patient()).take, 1u);
   EXPECT_EQ(ChooseBatch(Queue{{9, At(0)}, {1, At(0)}}, At(0), Patient()).take, 1u);
   EXPECT_EQ(ChooseBatch(Queue{{1, At(0)}, {9, At(0)}}, At(0), Patient()).take, 1u);
+}
+
+TEST(ChooseBatch, RequestsThatNobodyWaitsForAreNamedAndNotTaken) {
+  const BatchChoice choice =
+      ChooseBatch(Queue{{1, At(0)}, {2, At(0), kNever, true}, {1, At(0)}, {8, At(0), kNever, true}}, At(0), Eager());
+  EXPECT_EQ(choice.take, 0u);
+  EXPECT_EQ(choice.late, (std::vector<size_t>{1, 3}));
 }
 
 TEST(ChooseBatch, FullBatchDoesNotWait) {
@@ -148,6 +160,24 @@ TEST(ChooseBatch, DoesNotGrowUntilOneOfItsRequestsWouldBeLate) {
   EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(15)}, {3, At(0)}}, At(0), Eager(), kCost).take, 2u);
   EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(14)}, {3, At(0)}}, At(0), Eager(), kCost).take, 1u);
   EXPECT_EQ(ChooseBatch(Queue{{2, At(0)}, {3, At(0), At(14)}}, At(0), Eager(), kCost).take, 1u);
+}
+
+TEST(ChooseBatch, RequestThatAllowsItRunsWithTheCandidatesThatFit) {
+  // All 8 take 18 us; of the 15 us that are left, 12 are for 2 candidates and 3 a reserve.
+  const Queue queue = {{8, At(0), At(50), false, /*partial=*/true}, {1, At(0)}};
+  const BatchChoice choice = ChooseBatch(queue, At(35), Eager(), kCost);
+  EXPECT_EQ(choice.take, 1u);
+  EXPECT_EQ(choice.first_rows, 2);
+  EXPECT_EQ(ChooseBatch(queue, At(32), Eager(), kCost).first_rows, 8);
+  EXPECT_EQ(ChooseBatch(queue, At(39), Eager(), kCost).first_rows, 1);
+  EXPECT_EQ(ChooseBatch(queue, At(40), Eager(), kCost).late, Places{0});
+}
+
+TEST(ChooseBatch, BehindAnotherItWaitsForARunOfItsOwn) {
+  const Queue queue = {{2, At(0)}, {4, At(0), At(15), false, /*partial=*/true}};
+  const BatchChoice choice = ChooseBatch(queue, At(0), Eager(), kCost);
+  EXPECT_EQ(choice.take, 1u);
+  EXPECT_EQ(choice.first_rows, 2);
 }
 
 TEST(ChooseBatch, WaitsForCompanyNoLongerThanHalfOfARequestsTime) {

@@ -75,6 +75,21 @@ TEST(Cut, PieceHasItsOwnCandidatesOfEveryKey) {
   EXPECT_EQ(Values<int32_t>(second[kHistory]), (std::vector<int32_t>{2, 3}));
 }
 
+TEST(Cut, LeadingCandidatesCanBeCutAgain) {
+  BatchBuffers buffers;
+  const std::vector<Candidate> all = Candidates(7);
+  const CheckedRequest leading = Leading(ToyModel(), Leading(ToyModel(), Checked(all), 6), 5);
+  ASSERT_EQ(leading.rows, 5);
+  const auto pieces = Cut(ToyModel(), leading, 2);
+  ASSERT_EQ(pieces.size(), 3u);
+  const auto joined = Joined(pieces, buffers);
+  const InferRequest wanted = ToyRequest(std::span(all).first(5));
+  for (size_t i = 0; i < joined.size(); ++i) {
+    EXPECT_EQ(joined[i].shape, wanted.inputs[i].shape) << joined[i].name;
+    EXPECT_TRUE(std::ranges::equal(joined[i].data, wanted.inputs[i].data)) << joined[i].name;
+  }
+}
+
 TEST(Cut, WhatLiesTogetherIsNotCopied) {
   BatchBuffers buffers;
   const CheckedRequest whole = Checked(Candidates(4));
@@ -144,6 +159,28 @@ TEST(Assembly, OneFailureIsTheAnswer) {
   const auto answer = whole.Add(2, Status::Internal("the third failed"));
   ASSERT_TRUE(answer.has_value());
   EXPECT_EQ(answer->status().message(), "the second failed");
+}
+
+TEST(Assembly, WhereTheLastPiecesMayLackTheFirstOnesAreTheAnswer) {
+  const Manifest model = TwoOutputs();
+  Assembly whole(model, 4, {2, 1, 3, 1});
+  EXPECT_FALSE(whole.Add(3, Scores({9}, 7)).has_value());
+  EXPECT_FALSE(whole.Add(1, Scores({3}, 7)).has_value());
+  EXPECT_FALSE(whole.Add(2, Status::Unavailable("no time")).has_value());
+  const auto answer = whole.Add(0, Scores({1, 2}, 7));
+  ASSERT_TRUE(answer.has_value() && answer->ok());
+  EXPECT_EQ(Values<float>(answer->value()[0]), (Floats{1, 2, 3}));
+  EXPECT_EQ(answer->left_out, 4);
+}
+
+TEST(Assembly, WithoutTheFirstPieceOrWithAWorseFailureThereIsNoAnswer) {
+  const Manifest model = TwoOutputs();
+  for (const auto& [piece, failure] : {std::pair(0, Status::Unavailable("no time")), {1, Status::Internal("broken")}}) {
+    Assembly whole(model, 2, {1, 1});
+    EXPECT_FALSE(whole.Add(piece == 0 ? 1 : 0, Scores({1}, 7)).has_value());
+    const auto answer = whole.Add(static_cast<size_t>(piece), failure);
+    EXPECT_EQ(answer->status().message(), failure.message());
+  }
 }
 
 TEST(Assembly, PiecesOfDifferentShapesAreAnErrorNotAReadPastTheEnd) {

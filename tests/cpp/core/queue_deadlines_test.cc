@@ -95,6 +95,23 @@ TEST_F(DeadlineQueue, OrTheyAreDelayedBehindTheOthersOfTheirLevel) {
   EXPECT_TRUE(late_.empty());
 }
 
+TEST_F(DeadlineQueue, RequestsThatNobodyWaitsForAreRefusedWhateverHappensToLateOnes) {
+  for (const bool delay : {false, true}) {
+    late_.clear();
+    RequestQueue queue = Make({.delay_late = delay});
+    const auto gone = std::make_shared<std::atomic<bool>>(false);
+    for (int64_t i = 0; i < 3; ++i) {
+      QueuedRequest request = Request(i);
+      if (i != 1) request.canceled = gone;
+      ASSERT_TRUE(queue.Push(std::move(request)).ok());
+    }
+    *gone = true;
+    EXPECT_EQ(Numbers(queue.PopBatch()), Order{1});
+    EXPECT_EQ(late_, (Order{0, 2}));
+    EXPECT_EQ(queue.size(), 0u);
+  }
+}
+
 TEST_F(DeadlineQueue, LateRequestsOfAClosedQueueAreRefusedToo) {
   RequestQueue queue = Make({});
   ASSERT_TRUE(queue.Push(Overdue(0)).ok());
@@ -115,6 +132,27 @@ TEST_F(DeadlineQueue, RequestThatCannotMakeItsDeadlineIsNotAccepted) {
   EXPECT_NE(status.message().find("longer than its timeout of 1500000 us"), std::string::npos) << status.message();
   EXPECT_TRUE(queue.Push(Request(3, 0, hours(1))).ok());
   EXPECT_TRUE(queue.Push(Request(4)).ok());
+}
+
+TEST_F(DeadlineQueue, RowsInTimeAreThoseThatAreThenAccepted) {
+  RequestQueue queue = Make({.instances = 1});
+  // A second a run and a second a candidate.
+  for (const int64_t rows : {1, 3, 5, 8}) Run(queue, rows, std::chrono::seconds(1 + rows));
+  ASSERT_TRUE(queue.Push(Request(0, 0, {}, 3)).ok());
+  const auto in = [](int64_t seconds) {
+    const Clock::time_point now = Clock::now();
+    return Urgency{.since = now, .deadline = now + std::chrono::seconds(seconds)};
+  };
+  // Of 16 s a quarter is reserve, and 4 wait.
+  EXPECT_NEAR(static_cast<double>(queue.RowsInTime(8, in(16))), 7, 1);
+  EXPECT_EQ(queue.RowsInTime(8, in(3600)), 8);
+  EXPECT_EQ(queue.RowsInTime(8, in(4)), 0);
+  EXPECT_EQ(queue.RowsInTime(8, {}), 8);
+  // Larger than a batch: whole runs of 8, 9 s each. 30 s are 26 without what waits.
+  EXPECT_EQ(queue.RowsInTime(100, in(40)), 16);
+  QueuedRequest request = Request(1, 0, {}, queue.RowsInTime(8, in(16)));
+  request.deadline = request.since + std::chrono::seconds(16);
+  EXPECT_TRUE(queue.Push(std::move(request)).ok());
 }
 
 TEST_F(DeadlineQueue, WhatWaitsAtALowerLevelIsNotInItsWay) {

@@ -50,6 +50,24 @@ TEST(RequestQueue, IsFirstInFirstOut) {
   EXPECT_EQ(queue.size(), 0u);
 }
 
+TEST(RequestQueue, InstancesThatIdleShareWhatComesIfThatIsFaster) {
+  Queue queue(1024, std::chrono::microseconds(0), 100);
+  // 10 us a candidate.
+  queue.Seed(1, std::chrono::microseconds(10));
+  queue.Seed(400, std::chrono::microseconds(4000));
+  EXPECT_EQ(queue.WorthCutting(400), 1);
+  std::vector<std::future<std::vector<QueuedRequest>>> instances;
+  for (int i = 0; i < 2; ++i) {
+    instances.push_back(std::async(std::launch::async, [&] { return queue.PopBatch(); }));
+  }
+  while (queue.WorthCutting(400) != 2) std::this_thread::yield();
+  EXPECT_EQ(queue.WorthCutting(4), 1);
+  std::vector<QueuedRequest> four;
+  for (int64_t i = 0; i < 4; ++i) four.push_back(Numbered(i, 100));
+  ASSERT_TRUE(queue.Push(four).ok());
+  for (auto& instance : instances) EXPECT_EQ(instance.get().size(), 2u);
+}
+
 TEST(RequestQueue, PiecesOfOneRequestAreTakenTogetherOrNotAtAll) {
   Queue queue(1, std::chrono::microseconds(0), 2);
   ASSERT_TRUE(queue.Push(Numbered(0)).ok());

@@ -29,6 +29,33 @@ TEST(RunCost, FixedPartAndPartOfEachCandidateAreFound) {
   EXPECT_NEAR(static_cast<double>(cost.Of(500).count()), 1'100'000, 10);
 }
 
+TEST(RunCost, SeedsTellWhatACandidateCostsWhenAllRunsAreOfOneSize) {
+  RunCostModel model;
+  model.Seed(1, microseconds(102), kStart);
+  model.Seed(256, microseconds(612), kStart);
+  EXPECT_NEAR(model.At(kStart).row_ns, 2'000, 1);
+  // With ids in their bags candidates cost twice as much.
+  for (int i = 0; i < 1000; ++i) model.Measured(200, microseconds(100 + 4 * 200), kStart);
+  const RunCost cost = model.At(kStart);
+  EXPECT_NEAR(static_cast<double>(cost.Of(200).count()), 900'000, 20'000);
+  EXPECT_LT(cost.Of(100), microseconds(700));
+}
+
+TEST(RunCost, RowsWithinATimeAreThoseWhoseRunFitsIt) {
+  const RunCost cost = {100'000, 2'000};
+  EXPECT_EQ(cost.RowsWithin(microseconds(120), 1000), 10);
+  EXPECT_EQ(cost.RowsWithin(microseconds(121), 1000), 10);
+  EXPECT_EQ(cost.RowsWithin(microseconds(120), 7), 7);
+  EXPECT_EQ(cost.RowsWithin(microseconds(99), 7), 0);
+  EXPECT_EQ(cost.RowsWithin(microseconds(-1), 7), 0);
+}
+
+TEST(RunCost, WhereACandidateCostsNothingAllFitOrNone) {
+  EXPECT_EQ((RunCost{100'000, 0}).RowsWithin(microseconds(100), 1000), 1000);
+  EXPECT_EQ((RunCost{100'000, 0}).RowsWithin(microseconds(99), 1000), 0);
+  EXPECT_EQ(RunCost().RowsWithin(microseconds(0), 1000), 1000);
+}
+
 TEST(RunCost, ManyRunsCostTheirFixedPartsEach) {
   const RunCost cost = {100'000, 2'000};
   EXPECT_EQ(cost.OfAll(20, 10), microseconds(240));

@@ -38,6 +38,12 @@ class HeldBackend {
     arrived_.wait(lock, [&] { return held_.size() >= count; });
   }
 
+  // Whether the client of the first request that is held has gone.
+  bool FirstIsCanceled() {
+    const std::lock_guard lock(mutex_);
+    return *held_.at(0).first.canceled;
+  }
+
   // Answers what is held, on the calling thread: `score` is the sum of each row of `dense`, `half` has no rows.
   void AnswerAll(std::optional<Status> failure = std::nullopt) {
     std::vector<std::pair<InferRequest, InferCallback>> held;

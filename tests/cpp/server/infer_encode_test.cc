@@ -36,6 +36,12 @@ TEST_F(InferEncode, AllJson) {
                                   R"([{"name":"score","datatype":"FP32","shape":[2],"data":[0.25,0.5]}]})");
 }
 
+TEST_F(InferEncode, CandidatesThatAreLeftOutAreTold) {
+  const auto encoded = EncodeInferResponse(ToyModel(), "", {{0, false}}, Outputs(), nullptr, 3);
+  ASSERT_TRUE(encoded.ok());
+  EXPECT_EQ(nlohmann::json::parse(encoded.value().body)["parameters"]["candidates_left_out"], 3);
+}
+
 TEST_F(InferEncode, BinaryOutputsFollowTheJsonInTheOrderAskedFor) {
   const auto encoded = EncodeInferResponse(ToyModel(), "", {{1, true}, {0, true}}, Outputs());
   ASSERT_TRUE(encoded.ok());

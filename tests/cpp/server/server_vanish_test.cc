@@ -1,0 +1,96 @@
+// Clients that close their connection before they have their answer, over real sockets.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "client.h"
+#include "held_backend.h"
+#include "http/server.h"
+
+namespace recpile::http {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::Client;
+using testing::Get;
+using testing::HeldBackend;
+using testing::kInferAnswer;
+using testing::kInferJson;
+using testing::Post;
+
+class VanishingClient : public ::testing::Test {
+ protected:
+  VanishingClient() {
+    ServerOptions options;
+    options.port = 0;
+    server_ = Server::Bind(options).value();
+    EXPECT_TRUE(server_->Serve(held_.Make()).ok());
+  }
+  ~VanishingClient() override { held_.AnswerAll(); }
+
+  Client Connect() { return Client(server_->port()); }
+
+  // By the test's own time limit at the latest.
+  void WaitUntilCanceled() {
+    while (!held_.FirstIsCanceled()) std::this_thread::sleep_for(1ms);
+  }
+
+  uint64_t Canceled() {
+    return held_.models()->Find("toy", "").value()->meter->failures(serving::FailureReason::kCanceled);
+  }
+
+  HeldBackend held_;
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(VanishingClient, TheEngineLearnsOfAConnectionThatIsReset) {
+  {
+    Client client = Connect();
+    client.Send(Post(kInferJson));
+    held_.WaitFor(1);
+    EXPECT_FALSE(held_.FirstIsCanceled());
+    client.Vanish();
+  }
+  WaitUntilCanceled();
+  held_.AnswerAll();
+  EXPECT_EQ(Canceled(), 1u);
+}
+
+TEST_F(VanishingClient, AndOfOneThatIsClosed) {
+  {
+    Client client = Connect();
+    client.Send(Post(kInferJson));
+    held_.WaitFor(1);
+  }
+  WaitUntilCanceled();
+}
+
+TEST_F(VanishingClient, AlsoBehindANextRequestThatWasSentAlready) {
+  {
+    Client client = Connect();
+    client.Send(Post(kInferJson));
+    held_.WaitFor(1);
+    client.Send(Get("/v2"));
+  }
+  WaitUntilCanceled();
+}
+
+TEST_F(VanishingClient, OneThatSendsItsNextRequestEarlyHasNotGone) {
+  Client client = Connect();
+  client.Send(Post(kInferJson));
+  held_.WaitFor(1);
+  client.Send(Post(kInferJson));
+  std::this_thread::sleep_for(50ms);  // long enough for a mistake to show
+  EXPECT_FALSE(held_.FirstIsCanceled());
+  for (int i = 0; i < 2; ++i) {
+    held_.WaitFor(1);
+    held_.AnswerAll();
+    EXPECT_EQ(client.Receive().body(), kInferAnswer);
+  }
+  EXPECT_EQ(Canceled(), 0u);
+}
+
+}  // namespace
+}  // namespace recpile::http
