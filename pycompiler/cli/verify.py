@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from rich.markup import escape
 from rich.table import Table
 
 from recpile.passes.custom import load_pass
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     console = make_console()
     console.print(table)
     if report.finding:
-        console.print(escape(str(report.finding)), soft_wrap=True)
+        console.print(str(report.finding), soft_wrap=True)
     return 0 if report.ok else 1
 
 
