@@ -109,14 +109,14 @@ class QuantizeTables(Pass):
             packed = pack(weight, dtype)
         except ValueError as error:
             raise ValueError(f"table '{table.name}': {error}") from error
-        return packed, replace(table, dtype=dtype, packed=True, error=_error(weight, packed, dtype, table.dim))
+        return packed, replace(table, dtype=dtype, packed=True, error=table_error(weight, packed, dtype, table.dim))
 
 
 def _packed_name(fqn: str) -> str:
     return f"{fqn}_packed"
 
 
-def _error(weight: Tensor, packed: Tensor, dtype: str, dim: int) -> TableError:
+def table_error(weight: Tensor, packed: Tensor, dtype: str, dim: int) -> TableError:
     if dtype == "fp32":
         return TableError(0.0, 0.0)
     total, largest = 0.0, 0.0

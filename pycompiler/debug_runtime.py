@@ -5,18 +5,21 @@ It needs no C++ extension. It is for parity checks and for looking at what flows
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 # Private in name; the public load_pt2 would load every stage's shared object as well.
 from torch.export.pt2_archive._package import PT2ArchiveReader, _load_exported_programs
 
 from recpile.pycompiler import int8_operators, operators  # noqa: F401  # what stages call
 from recpile.pycompiler.artifact.reader import Artifact
+from recpile.pycompiler.debugging.operators import GraphRunner, OperatorCall, OperatorHook
 from recpile.pycompiler.inputs import check_inputs
 from recpile.pycompiler.packing import FBGEMM_TYPES
 
@@ -40,25 +43,59 @@ class DebugRuntime:
         self._tables = {table["name"]: opened.table(table["name"]) for table in self.manifest["tables"]}
         self._table_info = {table["name"]: table for table in self.manifest["tables"]}
         compiled = [stage["name"] for stage in self.manifest["stages"] if stage["kind"] == "compiled"]
-        load = _load_compiled if code == "compiled" else _load_exported
-        self._code = load(str(opened.path), compiled)
+        self._programs = _load_exported(str(opened.path)) if code == "exported" else None
+        self._code = (
+            _code_of(self._programs, compiled) if self._programs else _load_compiled(str(opened.path), compiled)
+        )
+        self._by_operator: dict[str, GraphRunner] = {}
 
-    def run(self, inputs: Mapping[str, Tensor | np.ndarray], hook: Hook | None = None) -> dict[str, Tensor]:
-        """The model's outputs by name. InputError for inputs that the model cannot take."""
+    def run(
+        self,
+        inputs: Mapping[str, Tensor | np.ndarray],
+        hook: Hook | None = None,
+        operators: OperatorHook | None = None,
+    ) -> dict[str, Tensor]:
+        """The model's outputs by name. InputError for inputs that the model cannot take.
+
+        `hook` sees each stage, `operators` each operator as it has run: of exported stages only.
+        """
         values, _ = check_inputs(self.manifest, inputs)
-        with torch.no_grad():
-            for stage in self.manifest["stages"]:
-                given = self._embedding(stage, values) if stage["kind"] == "embedding" else self._dense(stage, values)
-                named = {spec["name"]: value for spec, value in zip(stage["outputs"], given, strict=True)}
-                values.update(named)
-                if hook is not None:
-                    hook(stage["name"], named)
+        for stage in self.manifest["stages"]:
+            named = self.run_stage(stage, values, operators)
+            values.update(named)
+            if hook is not None:
+                hook(stage["name"], named)
         return {output["name"]: values[output["value"]] for output in self.manifest["outputs"]}
 
-    def _dense(self, stage: dict, values: Mapping[str, Tensor]) -> list[Tensor]:
-        return self._code[stage["name"]]([values[name] for name in stage["inputs"]])
+    def run_stage(
+        self, stage: dict, values: Mapping[str, Tensor], operators: OperatorHook | None = None
+    ) -> dict[str, Tensor]:
+        """What one stage of the manifest gives on `values`, which hold all that it reads, by value name."""
+        if operators is not None and self._programs is None:
+            raise ValueError("operators are seen one by one in exported stages only: use code='exported'")
+        with torch.no_grad():
+            if stage["kind"] == "embedding":
+                given = self._embedding(stage, values, operators)
+            else:
+                given = self._dense(stage, values, operators)
+        return {spec["name"]: value for spec, value in zip(stage["outputs"], given, strict=True)}
 
-    def _embedding(self, stage: dict, values: Mapping[str, Tensor]) -> list[Tensor]:
+    def exported(self, stage: str) -> ExportedProgram:
+        """A compiled stage's exported program, as the artifact holds it."""
+        if self._programs is None:
+            raise ValueError("this runtime loaded compiled stages: use code='exported'")
+        return self._programs[stage]
+
+    def _dense(self, stage: dict, values: Mapping[str, Tensor], hook: OperatorHook | None) -> list[Tensor]:
+        name, given = stage["name"], [values[name] for name in stage["inputs"]]
+        if hook is None:
+            return self._code[name](given)
+        if name not in self._by_operator:
+            self._by_operator[name] = GraphRunner(self.exported(name), name)
+        return self._by_operator[name].run(given, hook)
+
+    def _embedding(self, stage: dict, values: Mapping[str, Tensor], hook: OperatorHook | None) -> list[Tensor]:
+        started = time.perf_counter()
         sources, features = stage["sources"], stage["features"]
         names = list(dict.fromkeys(feature["table"] for feature in features))
         infos = [self._table_info[name] for name in names]
@@ -76,7 +113,22 @@ class DebugRuntime:
             [source.get("columns", 0) for source in sources],
             [feature.get("size", 0) for feature in features],
         )
+        if hook is not None:
+            seconds = time.perf_counter() - started
+            read = {name: values[name] for name in stage["inputs"]}
+            name, what = stage["outputs"][0]["name"].rpartition("/")[2], f"table-batched lookup ({stage['pooling']})"
+            hook(OperatorCall(stage["name"], name, what, self._lookup_source(stage["name"]), read, (pooled,), seconds))
         return [pooled]
+
+    def _lookup_source(self, stage: str) -> str:
+        """The model's line, as the stage's graph in the artifact has it: a lookup has no exported program."""
+        graph = self.artifact.stage_graphs().get(stage, {"nodes": [], "frames": []})
+        nodes = [node for node in graph["nodes"] if node.get("source")]
+        if not nodes:
+            return ""
+        frames = [graph["frames"][i] for i in nodes[-1]["source"]]
+        frame = ([one for one in frames if not one["installed"]] or frames)[-1]
+        return f"{frame['file']}:{frame['line']}: {frame['text']}"
 
 
 Runner = Callable[[list[Tensor]], list[Tensor]]
@@ -87,10 +139,12 @@ def _load_compiled(path: str, names: list[str]) -> dict[str, Runner]:
     return {name: torch._C._aoti.AOTIModelPackageLoader(path, name, False, 1, -1).boxed_run for name in names}  # type: ignore[attr-defined]
 
 
-def _load_exported(path: str, names: list[str]) -> dict[str, Runner]:
+def _load_exported(path: str) -> dict[str, ExportedProgram]:
     with PT2ArchiveReader(path) as reader:
-        programs = _load_exported_programs(reader, reader.get_file_names(), None)
+        return _load_exported_programs(reader, reader.get_file_names(), None)
 
+
+def _code_of(programs: Mapping[str, ExportedProgram], names: list[str]) -> dict[str, Runner]:
     def runner(name: str) -> Runner:
         module = programs[name].module()
         return lambda inputs: list(module(*inputs))

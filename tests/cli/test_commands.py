@@ -200,18 +200,21 @@ def test_verify_compares_eager_debug_runtime_and_engine(folder, exported):
         folder, "verify", "model.pt2", "--model", "my_model:build", "--checkpoint", "trained.pt", "--inputs", "rows.npz"
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    for what in ("exported stages", "debug runtime", "C++ engine"):
+    for what in ("captured graph", "pass QuantizeTables", "exported stages", "debug runtime", "C++ engine", "batch"):
         assert what in ran.stdout
 
 
-def test_verify_exits_1_when_the_checkpoint_is_another(folder, exported):
+def test_verify_exits_1_and_names_the_weight_when_the_checkpoint_is_another(folder, exported):
     state = torch.load(folder / "trained.pt")
     state["out.bias"] += 0.5
     torch.save(state, folder / "other.pt")
-    arguments = ["--model", "my_model", "--checkpoint", "other.pt", "--tolerance", "0.01"]
-    ran = recpile(folder, "verify", "model.pt2", *arguments)
-    assert ran.returncode == 1
+    ran = recpile(folder, "verify", "model.pt2", "--model", "my_model", "--checkpoint", "other.pt")
+    assert ran.returncode == 1, ran.stderr
     assert "DIFFERS" in ran.stdout
+    assert "first fault: weights" in ran.stdout
+    line = 1 + next(i for i, text in enumerate(USER_MODEL.splitlines()) if "return torch.sigmoid" in text)
+    assert "weight 'out.bias' differs by up to 0.5" in ran.stdout
+    assert f"my_model.py:{line}: return torch.sigmoid" in ran.stdout
 
 
 def test_a_checkpoint_with_a_misnamed_weight_is_refused_and_nothing_is_written(folder):
