@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-branches bench-quantization sanitize fuzz clean
+.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-branches bench-dense bench-quantization sanitize fuzz clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
@@ -71,6 +71,10 @@ bench-fusions: setup
 # What it is worth to run a model's branches side by side: docs/decisions/0012-branches-are-stages-where-it-pays.md.
 bench-branches: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/branches.py
+
+# What each type of dense layers costs in time, into docs/quantization.md: on a machine that does nothing else.
+bench-dense: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/dense_types.py --docs docs/quantization.md
 
 # Our own code, but for what runs inside libtorch: that is not built for sanitizers.
 sanitize: $(VENV)/.packages

@@ -48,7 +48,7 @@ def find_branches(nodes: Sequence[Node], rows: int, lookups: Sequence[Node] = ()
     for join in (*meeting, *after[:1]):
         ends = [one for one in dict.fromkeys(join.all_input_nodes) if one in inside and is_tensor(one)]
         regions = _regions(nodes, ends)
-        costs = [sum(_flops(node) for node in region) // max(rows, 1) for region in regions]
+        costs = [sum(product_flops(node) for node in region) // max(rows, 1) for region in regions]
         found = [(region, cost) for region, cost in zip(regions, costs, strict=True) if cost >= WORTH_FLOPS]
         if any(_needs(a, b) or _needs(b, a) for (a, _), (b, _) in combinations(found, 2)):
             continue
@@ -102,7 +102,7 @@ def ancestors(nodes: Iterable[Node]) -> set[Node]:
     return found
 
 
-def _flops(node: Node) -> int:
+def product_flops(node: Node) -> int:
     """Of a matrix product or attention at the example's sizes; everything else is small beside them."""
     if node.target not in _PRODUCTS and node.target is not _ATTENTION:
         return 0

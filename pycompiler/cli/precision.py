@@ -14,6 +14,7 @@ from recpile.passes.dense_precision import INT8_STATIC, DensePrecision
 from recpile.pycompiler.artifact.manifest import input_entry
 from recpile.pycompiler.compile import CompileOptions
 from recpile.pycompiler.evaluation.rows import read_rows
+from recpile.pycompiler.precision.choose import PREFERENCES
 from recpile.pycompiler.precision.file import read_precision
 from recpile.pycompiler.precision.front import front_svg
 from recpile.pycompiler.precision.report import manifest_entry, summary, table_of
@@ -35,6 +36,9 @@ def add_precision_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--budget", metavar="PERCENT", help=f"of normalized entropy that auto may lose (default {_BUDGET})"
     )
+    group.add_argument(
+        "--prefer", choices=tuple(PREFERENCES), help="what auto makes least: bytes (size, default) or time (speed)"
+    )
     group.add_argument("--front", metavar="FILE", help="where auto draws sizes and losses (default: OUTPUT.front.svg)")
 
 
@@ -42,7 +46,7 @@ def check_options(options: argparse.Namespace) -> None:
     """ValueError for options that contradict each other, before anything is loaded."""
     if options.precision != "auto":
         static = any(INT8_STATIC in text for text in options.dense_dtype) or options.precision is not None
-        used = ("budget", "front") if static else ("calibration", "budget", "front")
+        used = ("budget", "prefer", "front") if static else ("calibration", "budget", "prefer", "front")
         given = [n for n in used if getattr(options, n) is not None]
         if given:
             raise ValueError(
@@ -94,8 +98,9 @@ def with_precision(
             chosen.calibration,
             output.with_suffix(".sensitivities.json"),
             chosen.eval_data,
-            DensePrecision.parse(options.dense_dtype),
+            DensePrecision.parse(options.dense_dtype) if options.dense_dtype else None,
             chosen.extra_passes,
+            options.prefer or "size",
         ),
         progress,
         detail,
@@ -110,4 +115,11 @@ def with_precision(
     front.parent.mkdir(parents=True, exist_ok=True)
     front.write_text(front_svg(found), encoding="utf-8")
     console.print(f"{front}: sizes and losses that were found", soft_wrap=True)
-    return replace(chosen, tables=found.precision, eval_data=found.held_out, precision_search=manifest_entry(found))
+    return replace(
+        chosen,
+        tables=found.tables,
+        dense_dtype=found.dense,
+        calibration=found.calibration,
+        eval_data=found.held_out,
+        precision_search=manifest_entry(found),
+    )

@@ -14,7 +14,8 @@ _INK, _LINE, _CHOSEN, _BUDGET = "#1f2933", "#2f6fbd", "#c2410c", "#7b8794"
 
 
 def front_svg(found: Found) -> str:
-    """Bytes of all tables to the right, expected loss upwards (its square root, as steps grow fourfold a type)."""
+    """Bytes of all tables and layers searched to the right, expected loss upwards: its square root, as steps grow
+    fourfold a type."""
     points = [(bytes_of(one), loss_of(one)) for one in found.front.steps]
     uniform = [(dtype, bytes_of(one), loss_of(one)) for dtype in TABLE_DTYPES if (one := _uniform(found, dtype))]
     most_bytes = max(size for size, _ in points)
@@ -31,8 +32,8 @@ def front_svg(found: Found) -> str:
     left, bottom = place(0, 0)
     right, top = place(most_bytes, most_loss)
     _line(svg, [(left, top), (left, bottom), (right, bottom)], _INK)
-    _text(svg, left, top - 24, "normalized entropy lost, expected from each table alone")
-    _text(svg, right, bottom + 36, "bytes of the tables", "end")
+    _text(svg, left, top - 24, "normalized entropy lost, expected from each table and layer alone")
+    _text(svg, right, bottom + 36, "bytes of tables and layers", "end")
     for share in (0.25, 0.5, 0.75, 1.0):
         _text(svg, place(share * most_bytes, 0)[0], bottom + 18, f"{share * most_bytes:,.0f}", "middle")
     _text(svg, left + 4, top - 4, percent(most_loss))
@@ -54,7 +55,13 @@ def front_svg(found: Found) -> str:
 
 
 def _uniform(found: Found, dtype: str) -> Assignment | None:
-    by_table = {name: next((o for o in options if o.dtype == dtype), None) for name, options in found.options.items()}
+    """Tables all of one type, layers as they were chosen."""
+    by_table = {
+        key: next((o for o in options if o.dtype == dtype), None)
+        if options[0].kind == "table"
+        else found.repaired.assignment[key]
+        for key, options in found.options.items()
+    }
     kept = {name: one for name, one in by_table.items() if one is not None}
     return kept if len(kept) == len(by_table) else None
 

@@ -1,4 +1,4 @@
-"""The search on one page: measure each table at each type, choose within the budget, verify the whole, repair."""
+"""The search on one page: measure each table and layer at each type, choose within the budget, verify, repair."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from recpile.passes.base import Pass, run_passes
+from recpile.passes.cast_dense import CastDense
 from recpile.passes.dense_precision import DensePrecision
 from recpile.passes.pipeline import passes
+from recpile.passes.quantize_dense import QuantizeDense
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.capture import capture
 from recpile.pycompiler.eval_checks import check_eval_data
@@ -21,8 +23,18 @@ from recpile.pycompiler.evaluation.rows import check_enough
 from recpile.pycompiler.evaluation.statistics import relative_loss
 from recpile.pycompiler.packing import pack
 from recpile.pycompiler.precision.cache import Cache
-from recpile.pycompiler.precision.choose import Assignment, Front, Options, Repaired, choose, reasons, repair
-from recpile.pycompiler.precision.sensitivity import measure
+from recpile.pycompiler.precision.choose import (
+    PREFERENCES,
+    Assignment,
+    Front,
+    Options,
+    Repaired,
+    choose,
+    reasons,
+    repair,
+)
+from recpile.pycompiler.precision.layers import Layers, precision_of
+from recpile.pycompiler.precision.sensitivity import Sensitivity, measure
 from recpile.pycompiler.precision.stages import Rows, StagesOnRows
 from recpile.pycompiler.quality import EvalData, eager, in_eval_mode, take_rows
 from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST, InputSchema
@@ -34,23 +46,28 @@ _HELD_OUT_SHARE = 3  # the last third of the calibration rows
 @dataclass(frozen=True)
 class SearchOptions:
     """budget: the normalized entropy that may be lost, as a share (0.0002 is 0.02 %). held_out: rows to verify the
-    whole on; without, the last third of `calibration`. cache: where sensitivities are kept, to resume from."""
+    whole on; without, the last third of `calibration`. cache: where sensitivities are kept, to resume from. dense: the
+    types of layers; None: they are searched too. prefer: "size", or "speed" (precision/time.py)."""
 
     budget: float
     calibration: EvalData
     cache: Path
     held_out: EvalData | None = None
-    dense: DensePrecision = DensePrecision()
+    dense: DensePrecision | None = None
     extra_passes: tuple[Pass, ...] = ()
+    prefer: str = "size"
 
     def __post_init__(self) -> None:
         if not 0 < self.budget < 1:
             raise ValueError(f"budget: got {self.budget:g}; use a share of the normalized entropy, such as 0.02%")
+        if self.prefer not in PREFERENCES:
+            raise ValueError(f"prefer: got '{self.prefer}'; use one of {', '.join(PREFERENCES)}")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the search found. `dense_loss`: what the dense types alone cost on the calibration rows."""
+    """What the search found. `dense_loss`: what dense types that were not searched cost alone, on the calibration
+    rows. `dense`: the types of layers, searched or not."""
 
     options: Options
     front: Front
@@ -60,16 +77,18 @@ class Found:
     calibration: EvalData
     held_out: EvalData
     resumed: int
+    dense: DensePrecision
+    prefer: str = "size"
 
     @property
-    def precision(self) -> TablePrecision:
-        rules = tuple((escape(name), one.dtype) for name, one in self.repaired.assignment.items())
+    def tables(self) -> TablePrecision:
+        rules = tuple((escape(one.name), one.dtype) for one in _of(self.repaired.assignment, "table"))
         return TablePrecision("fp32", rules)
 
     @property
     def reasons(self) -> dict[str, str]:
         left = self.budget - max(self.dense_loss, 0.0)
-        return reasons(self.repaired.assignment, self.options, left, self.repaired.raised)
+        return reasons(self.repaired.assignment, self.options, left, self.repaired.raised, self.prefer)
 
 
 def search(
@@ -93,12 +112,11 @@ def search(
         check_enough(rows, FEWEST_ROWS)
     with in_eval_mode(model):
         progress("capture for the search")
-        program = run_passes(
-            capture(model, schema, "search"), passes(TablePrecision(), options.dense, options.extra_passes)
-        )
+        program = run_passes(capture(model, schema, "search"), _passes(options, calibration))
         searched = {t.name: fqn for fqn, t in program.tables.items() if t.given is None}
-        if not searched:
-            raise ValueError("the model has no table to choose a type for; leave out --precision auto")
+        layers = Layers(program, calibration, options.prefer == "speed") if options.dense is None else None
+        if not searched and not (layers and layers.searched):
+            raise ValueError("the model has no table or layer to choose a type for; leave out --precision auto")
         state = {**program.graph.state_dict, **program.graph.constants}
         weights = {name: state[fqn].view(torch.float32) for name, fqn in searched.items()}
 
@@ -107,8 +125,8 @@ def search(
         dense_loss = relative_loss(stages.labels, _eager(model, schema, calibration), stages.scores())
         progress("measure sensitivities")
         cache = Cache(options.cache, state, {**calibration.inputs, "labels": calibration.labels})
-        measured = measure(stages, weights, cache, detail)
-        front = choose(measured, options.budget - max(dense_loss, 0.0))
+        measured = measure(stages, weights, layers, cache, detail)
+        front = choose(measured, options.budget - max(dense_loss, 0.0), options.prefer)
         del stages
 
         progress("verify the whole on held-out rows")
@@ -116,11 +134,41 @@ def search(
         wanted = _eager(model, schema, held_out)
 
         def loss(assignment: Assignment) -> float:
-            replaced = {n: Rows(pack(weights[n], one.dtype), one.dtype) for n, one in assignment.items()}
-            return relative_loss(whole.labels, wanted, whole.scores(replaced))
+            tables = _of(assignment, "table")
+            replaced = {one.name: Rows(pack(weights[one.name], one.dtype), one.dtype) for one in tables}
+            code = layers.code(_layer_types(assignment)) if layers else {}
+            return relative_loss(whole.labels, wanted, whole.scores(replaced, code))
 
-        repaired = repair(front.steps[front.chosen], measured, options.budget, loss)
-    return Found(measured, front, repaired, options.budget, dense_loss, calibration, held_out, cache.resumed)
+        repaired = repair(front.steps[front.chosen], measured, options.budget, loss, options.prefer)
+    dense = options.dense or precision_of(_layer_types(repaired.assignment))
+    return Found(
+        measured,
+        front,
+        repaired,
+        options.budget,
+        dense_loss,
+        calibration,
+        held_out,
+        cache.resumed,
+        dense,
+        options.prefer,
+    )
+
+
+def _passes(options: SearchOptions, calibration: EvalData) -> list[Pass]:
+    """All, with the dense types asked for; or, where they are searched, as if some layer were to be smaller."""
+    if options.dense is not None:
+        return passes(TablePrecision(), options.dense, options.extra_passes, calibration)
+    every = passes(TablePrecision(), "bf16", options.extra_passes)
+    return [one for one in every if not isinstance(one, (CastDense, QuantizeDense))]
+
+
+def _of(assignment: Assignment, kind: str) -> list[Sensitivity]:
+    return [one for one in assignment.values() if one.kind == kind]
+
+
+def _layer_types(assignment: Assignment) -> dict[str, str]:
+    return {one.name: one.dtype for one in _of(assignment, "layer")}
 
 
 def split(data: EvalData, schema: InputSchema) -> tuple[EvalData, EvalData]:

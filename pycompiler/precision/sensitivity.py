@@ -1,4 +1,4 @@
-"""What each table costs at each type, measured one table at a time on calibration rows."""
+"""What each table and each dense layer costs at each type, measured one at a time on calibration rows."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ from torch import Tensor
 from recpile.pycompiler.evaluation.statistics import losses, relative_loss, relative_loss_noise
 from recpile.pycompiler.packing import TABLE_DTYPES, fits, pack, unpack
 from recpile.pycompiler.precision.cache import Cache
+from recpile.pycompiler.precision.layers import Layers
 from recpile.pycompiler.precision.stages import Rows, StagesOnRows
+from recpile.pycompiler.precision.time import layer_nanoseconds, table_nanoseconds
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """One table at one type, all others as they are.
+    """One table or layer at one type, all others as they are.
 
     measured: relative change of normalized entropy on the labels, of standard error `noise`. expected: mean
     Kullback-Leibler divergence of the scores from those before, over the log loss: what the change costs if the model
-    is calibrated; it needs no labels and so has far less noise. hit_error: mean absolute error of an element, rows
-    weighted by how often they are hit.
+    is calibrated; it needs no labels and so has far less noise. hit_error: mean absolute error of an element, a
+    table's rows weighted by how often they are hit. nanoseconds: a row's, roughly (precision/time.py).
     """
 
-    table: str
+    name: str
     dtype: str
     bytes: int
     measured: float
     noise: float
     expected: float
     hit_error: float
+    nanoseconds: float = 0.0
+    kind: str = "table"  # or "layer"
+
+    @property
+    def key(self) -> str:
+        """Among tables and layers, which may have the same names."""
+        return self.name if self.kind == "table" else f"layer {self.name}"
 
     @property
     def loss(self) -> float:
@@ -45,27 +54,55 @@ def types_of(dim: int) -> list[str]:
 
 
 def measure(
-    stages: StagesOnRows, weights: dict[str, Tensor], cache: Cache, progress: Callable[[str], None]
+    stages: StagesOnRows,
+    weights: dict[str, Tensor],
+    layers: Layers | None,
+    cache: Cache,
+    progress: Callable[[str], None],
 ) -> dict[str, list[Sensitivity]]:
-    """By table, the largest type first. `weights`: fp32 [rows, dim] of the tables to search. What `cache` holds is not
-    measured again, and what is measured goes there at once."""
+    """By name, the largest type first. `weights`: fp32 [rows, dim] of the tables to search; `layers`: those to search.
+    What `cache` holds is not measured again, and what is measured goes there at once."""
     before = stages.scores()
     hits = stages.hits()
-    total = sum(len(types_of(weight.shape[1])) for weight in weights.values())
-    done, found = 0, {}
-    for name, weight in weights.items():
-        found[name] = []
-        for dtype in types_of(weight.shape[1]):
-            done += 1
-            progress(f"sensitivity {done} of {total}: table {name} in {dtype}")
-            known = cache.get(name, dtype)
-            one = Sensitivity(**known) if known else _measure(stages, before, name, weight, dtype, hits[name])
-            if one is None:  # values that the type cannot hold
-                continue
-            if known is None:
-                cache.put(name, dtype, vars(one))
-            found[name].append(one)
+    searched = layers.searched if layers else {}
+    wanted = [("table", name, dtype) for name, weight in weights.items() for dtype in types_of(weight.shape[1])]
+    wanted += [("layer", name, dtype) for name, layer in searched.items() for dtype in layer.types]
+    found: dict[str, list[Sensitivity]] = {}
+    for done, (kind, name, dtype) in enumerate(wanted):
+        progress(f"sensitivity {done + 1} of {len(wanted)}: {kind} {name} in {dtype}")
+        key = name if kind == "table" else f"layer {name}"
+        known = cache.get(key, dtype)
+        if known:
+            one: Sensitivity | None = Sensitivity(**known)
+        elif kind == "table":
+            one = _measure(stages, before, name, weights[name], dtype, hits[name])
+        else:
+            assert layers is not None
+            one = measure_layer(stages, before, layers, name, dtype)
+        if one is None:  # values that the type cannot hold
+            continue
+        if known is None:
+            cache.put(key, dtype, vars(one))
+        found.setdefault(one.key, []).append(one)
     return found
+
+
+def measure_layer(stages: StagesOnRows, before: np.ndarray, layers: Layers, name: str, dtype: str) -> Sensitivity:
+    """One layer in one type, all others and all tables in fp32."""
+    layer = layers.searched[name]
+    made = layer.types[dtype]
+    after = before if dtype == "fp32" else stages.scores(code=layers.code({name: dtype}))
+    return Sensitivity(
+        name,
+        dtype,
+        made.bytes,
+        relative_loss(stages.labels, before, after),
+        relative_loss_noise(stages.labels, before, after),
+        divergence(stages.labels, before, after),
+        made.error.mean,
+        layer_nanoseconds(layer.flops, dtype),
+        "layer",
+    )
 
 
 def divergence(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
@@ -82,8 +119,9 @@ def _measure(
         packed = pack(weight, dtype)
     except ValueError:
         return None
+    nanoseconds = table_nanoseconds(float(hits.sum()) / len(before), packed.shape[1])
     if dtype == "fp32":
-        return Sensitivity(name, dtype, packed.numel(), 0.0, 0.0, 0.0, 0.0)
+        return Sensitivity(name, dtype, packed.numel(), 0.0, 0.0, 0.0, 0.0, nanoseconds)
     after = stages.scores({name: Rows(packed, dtype)})
     return Sensitivity(
         name,
@@ -93,6 +131,7 @@ def _measure(
         relative_loss_noise(stages.labels, before, after),
         divergence(stages.labels, before, after),
         _hit_error(weight, packed, dtype, hits),
+        nanoseconds,
     )
 
 

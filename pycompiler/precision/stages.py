@@ -1,4 +1,4 @@
-"""A program's stages on fixed rows, with some tables replaced: only what a replaced table reaches runs again."""
+"""A program's stages on fixed rows, with some tables or stages replaced: only what those reach runs again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from recpile.pycompiler.operators import NONE, POOLINGS, bags_by_feature, packed_embedding_bags
 from recpile.pycompiler.packing import FBGEMM_TYPES
@@ -41,15 +42,16 @@ class StagesOnRows:
         self._kept: list[dict[str, Tensor]] = []
         for flat in data.batches(program.schema):
             values = dict(flat)
-            self._run(values, {}, every=True)
+            self._run(values, {}, {}, every=True)
             self._kept.append(values)
 
-    def scores(self, replaced: Mapping[str, Rows] = {}) -> np.ndarray:
-        """The output that predicts the label, fp32 [N], with the tables of these names replaced."""
+    def scores(self, replaced: Mapping[str, Rows] = {}, code: Mapping[str, GraphModule] = {}) -> np.ndarray:
+        """The output that predicts the label, fp32 [N], with the tables, and the compiled stages, of these names
+        replaced."""
         found = []
         for kept in self._kept:
             values = dict(kept)
-            self._run(values, replaced)
+            self._run(values, replaced, code)
             found.append(values[self._output].float().reshape(-1))
         return torch.cat(found).numpy()
 
@@ -64,14 +66,21 @@ class StagesOnRows:
                     counts[feature.table] += torch.bincount(bag.ids, minlength=len(counts[feature.table]))
         return counts
 
-    def _run(self, values: dict[str, Tensor], replaced: Mapping[str, Rows], every: bool = False) -> None:
+    def _run(
+        self,
+        values: dict[str, Tensor],
+        replaced: Mapping[str, Rows],
+        code: Mapping[str, GraphModule],
+        every: bool = False,
+    ) -> None:
         changed: set[str] = set()
         with torch.no_grad():
             for stage in self.program.stages:
-                again = every or any(name in changed for name in stage.inputs)
+                again = every or stage.name in code or any(name in changed for name in stage.inputs)
                 names = [spec.name for spec in stage.outputs]
                 if stage.lookup is None:
-                    given = self._code[stage.name](*(values[name] for name in stage.inputs)) if again else None
+                    run = code.get(stage.name, self._code[stage.name])
+                    given = run(*(values[name] for name in stage.inputs)) if again else None
                 else:
                     given = self._embedding(stage, stage.lookup, values, replaced, again)
                 if given is not None:
