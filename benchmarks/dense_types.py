@@ -75,6 +75,7 @@ def main() -> None:
             for dtype, times in taken.items():
                 one = statistics.median(times)
                 cells[dtype].append(f"{one * 1e6:,.0f} us, **{plain / one:.1f}**")
+        x = torch.randn(BATCHES[-1], WIDTHS[0])
         wanted = runs["fp32"]([x])[0]
         lines = [f"| type | {' | '.join(f'batch {batch}' for batch in BATCHES)} | error |", "|---" * 6 + "|"]
         for dtype, row in cells.items():
