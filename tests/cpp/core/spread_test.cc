@@ -30,9 +30,7 @@ TEST(Spread, NorIsCuttingFurtherThatSavesLittle) {
   EXPECT_EQ(Spread(100, 4, kCost, {}), 3);
 }
 
-TEST(Spread, RunsWhoseFixedPartIsMostOfThemStayWhole) {
-  EXPECT_EQ(Spread(100, 4, {10'000'000, 10'000}, {}), 1);
-}
+TEST(Spread, RunsWhoseFixedPartIsMostOfThemStayWhole) { EXPECT_EQ(Spread(100, 4, {10'000'000, 10'000}, {}), 1); }
 
 TEST(Spread, WithoutAnEstimateNothingIsCut) { EXPECT_EQ(Spread(1000, 4, {}, {}), 1); }
 
