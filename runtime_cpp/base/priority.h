@@ -8,7 +8,4 @@ namespace recpile {
 // their work is done, and that start none which serve. Where the system refuses, nothing changes.
 void LowerThreadPriority(int nice);
 
-// Of the calling thread.
-int ThreadNice();
-
 }  // namespace recpile

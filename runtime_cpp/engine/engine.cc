@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <latch>
 #include <mutex>
 #include <thread>
 
@@ -101,14 +102,23 @@ class Engine::Impl {
 
   Status Start() {
     return Caught("starting the instances", [&]() -> Status {
+      RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
+      const auto warm = std::make_shared<std::latch>(options.instances);
       for (int i = 0; i < options.instances; ++i) {
-        threads.emplace_back([this] {
+        threads.emplace_back([this, one, warm] {
           if (options.pin) PinToNextCore();
           Executor::InitThread();
-          Instance(artifact->manifest(), *executor, sizes, counters).Serve(queue);
+          Instance instance(artifact->manifest(), *executor, sizes, counters);
+          // What memory it needs, and what libtorch keeps for a thread, is not for the first request to wait for. That
+          // a run succeeds is known already.
+          const CheckedRequest* const batch[] = {&one};
+          (void)instance.WarmUp(batch);
+          warm->count_down();
+          instance.Serve(queue);
         });
       }
       threads.emplace_back([this] { queue.WatchDeadlines(); });
+      warm->wait();
       return {};
     });
   }

@@ -107,6 +107,8 @@ int Serve(const CommandLine& options) {
                                      .log = RequestLog(options)});
   if (!serving.ok()) return Fail(kExitPort, serving);
   open = true;
+  // Before anyone may know that the server is there to be stopped.
+  ShutDownGracefully();
   std::printf("recpile-server ready:%s models=%s\n", door.Addresses().c_str(), Served(models).c_str());
   std::fflush(stdout);
 

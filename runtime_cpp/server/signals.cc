@@ -38,8 +38,9 @@ void InstallShutdownSignals() {
   sigaction(SIGINT, &action, nullptr);
 }
 
+void ShutDownGracefully() { graceful = true; }
+
 int WaitForShutdownSignal() {
-  graceful = true;
   // poll rather than a blocking read: the thread sanitizer runs handlers late, and only poll returns for it to do so.
   pollfd readable{.fd = wake_pipe[0], .events = POLLIN, .revents = 0};
   while (poll(&readable, 1, -1) < 0 && errno == EINTR) {

@@ -3,9 +3,12 @@
 
 namespace recpile {
 
-// Before any thread is started. Until WaitForShutdownSignal is called a signal ends the process at once, with the exit
+// Before any thread is started. Until ShutDownGracefully is called a signal ends the process at once, with the exit
 // code 128 + its number: while a model loads there is nothing to be graceful about.
 void InstallShutdownSignals();
+
+// From now on the first signal is kept for WaitForShutdownSignal.
+void ShutDownGracefully();
 
 // Blocks until the first signal; returns its number.
 int WaitForShutdownSignal();

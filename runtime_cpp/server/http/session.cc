@@ -45,6 +45,11 @@ using Tls = beast::ssl_stream<beast::tcp_stream>;
 // JSON of this size takes a millisecond or so to decode.
 constexpr size_t kLargeJson = 64 << 10;
 
+// What a connection keeps for reading, and what it takes for a large body: Beast reads as much at once as there is room
+// for, and without being told makes room for 512 bytes.
+constexpr size_t kReadBytes = 4 << 10;
+constexpr size_t kReadBodyBytes = 64 << 10;
+
 // How soon a connection is looked at again that has more to be read than its end.
 constexpr std::chrono::milliseconds kWatchAgain{20};
 
@@ -92,6 +97,8 @@ void StreamSession<Stream>::ReadHeader() {
   parser_.emplace();
   parser_->header_limit(kMaxHeaderBytes);
   parser_->body_limit(options_.max_request_bytes);
+  if (buffer_.size() == 0 && buffer_.capacity() > kReadBytes) buffer_.shrink_to_fit();
+  buffer_.reserve(kReadBytes);
   idle_ = true;
   // One deadline for the whole header, however slowly its bytes trickle in.
   Tcp().expires_after(options_.timeout);
@@ -131,6 +138,8 @@ void StreamSession<Stream>::OnHeader(ErrorCode error) {
 
 template <class Stream>
 void StreamSession<Stream>::ReadBody() {
+  const auto left = parser_->content_length_remaining();
+  if (!left || *left > kReadBytes) buffer_.reserve(kReadBodyBytes);
   Tcp().expires_after(options_.timeout);
   bhttp::async_read(stream_, buffer_, *parser_, [self = Self()](ErrorCode error, size_t) { self->OnBody(error); });
 }
