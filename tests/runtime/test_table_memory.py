@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -80,7 +81,11 @@ def test_where_a_copy_finds_no_memory_auto_does_without(large):
     room = str(large.stat().st_size + (60 << 20))
     said = {
         memory: subprocess.run(
-            [sys.executable, "-c", LOAD, str(large), memory, room], capture_output=True, text=True, check=True
+            [sys.executable, "-c", LOAD, str(large), memory, room],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # threads would reserve 64 MiB each
         ).stdout
         for memory in ("hugepages", "auto")
     }
