@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,12 +32,18 @@ class DebugRuntime:
     """Runs one artifact in this process, on the calling thread.
 
     `code` says what runs for a compiled stage: "compiled" (AOTInductor's shared object, as the C++ runtime) or
-    "exported" (the stage's exported program through PyTorch's own operators: any machine will do).
+    "exported" (the stage's exported program through PyTorch's own operators: any machine will do). `out_of_range` says
+    what an id that its table does not have is: an "error", or a row of zeros ("zero"), which a mean counts too.
     """
 
-    def __init__(self, artifact: Artifact | str | Path, code: str = "compiled") -> None:
+    def __init__(
+        self, artifact: Artifact | str | Path, code: str = "compiled", out_of_range: Literal["error", "zero"] = "error"
+    ) -> None:
         if code not in ("compiled", "exported"):
             raise ValueError(f"code: got '{code}'; use 'compiled' or 'exported'")
+        if out_of_range not in ("error", "zero"):
+            raise ValueError(f"out_of_range: got '{out_of_range}'; use 'error' or 'zero'")
+        self._zeros = out_of_range == "zero"
         opened = artifact if isinstance(artifact, Artifact) else Artifact(artifact, for_this_machine=code == "compiled")
         self.artifact = opened
         self.manifest = opened.manifest
@@ -59,7 +66,7 @@ class DebugRuntime:
 
         `hook` sees each stage, `operators` each operator as it has run: of exported stages only.
         """
-        values, _ = check_inputs(self.manifest, inputs)
+        values, _ = check_inputs(self.manifest, inputs, check_ids=not self._zeros)
         for stage in self.manifest["stages"]:
             named = self.run_stage(stage, values, operators)
             values.update(named)
@@ -112,6 +119,7 @@ class DebugRuntime:
             operators.POOLINGS.index(stage["pooling"]),
             [source.get("columns", 0) for source in sources],
             [feature.get("size", 0) for feature in features],
+            self._zeros,
         )
         if hook is not None:
             seconds = time.perf_counter() - started

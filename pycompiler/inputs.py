@@ -16,7 +16,9 @@ class InputError(ValueError):
     """Inputs that the model cannot take: names the input, what it was and what was expected."""
 
 
-def check_inputs(manifest: dict, inputs: Mapping[str, Tensor | np.ndarray]) -> tuple[dict[str, Tensor], int]:
+def check_inputs(
+    manifest: dict, inputs: Mapping[str, Tensor | np.ndarray], check_ids: bool = True
+) -> tuple[dict[str, Tensor], int]:
     """The inputs as tensors, and the number of candidates. InputError for the first thing that is wrong."""
     tensors = [(one, tensor) for one in manifest["inputs"] for tensor in one["tensors"]]
     known = [tensor["name"] for _, tensor in tensors]
@@ -56,7 +58,7 @@ def check_inputs(manifest: dict, inputs: Mapping[str, Tensor | np.ndarray]) -> t
     for one in manifest["inputs"]:
         if one["kind"] != "dense":
             _check_jagged(one["name"], flat)
-    for ids in looked_up(manifest):
+    for ids in looked_up(manifest) if check_ids else ():
         _check_ids(manifest, flat, ids)
     return flat, rows[CANDIDATE][0]
 

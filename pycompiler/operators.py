@@ -88,22 +88,38 @@ def packed_embedding_bags(
     pooling: int,
     columns: Optional[Sequence[int]] = None,  # noqa: UP045
     feature_size: Optional[Sequence[int]] = None,  # noqa: UP045
+    zeros: bool = False,
 ) -> Tensor:
     """embedding_bags on packed tables: uint8 [rows_t, row_bytes_t] in FBGEMM's row format (packing.py).
 
-    dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. IndexError for an id outside its
-    table: the kernel itself would read past it. The rest, and what it returns, as embedding_bags.
+    dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. An id outside its table is an
+    IndexError, or, with `zeros`, a row of zeros (which a mean counts too). The rest, and what it returns, as
+    embedding_bags.
     """
     features = bags_by_feature(values, lengths, weights, feature_source, feature_row, columns, feature_size)
     found = [
-        (bag, _lookup(tables[t], dims[t], dtypes[t], bag, pooling))
+        (bag, _lookup(tables[t], dims[t], dtypes[t], bag, pooling, zeros))
         for bag, t in zip(features, feature_table, strict=True)
     ]
     return _joined(found, pooling, values, dims[0])
 
 
 @packed_embedding_bags.register_fake
-def _(tables, dims, dtypes, values, lengths, weights, source, row, table, pooling, columns=None, feature_size=None):
+def _(
+    tables,
+    dims,
+    dtypes,
+    values,
+    lengths,
+    weights,
+    source,
+    row,
+    table,
+    pooling,
+    columns=None,
+    feature_size=None,
+    zeros=False,
+):
     shape = _result_shape(values, lengths, columns, [dims[t] for t in table], pooling)
     return tables[0].new_empty(shape, dtype=torch.float32)
 
@@ -166,9 +182,9 @@ def _joined(found: list[tuple[_Bag, Tensor]], pooling: int, values: Sequence[Ten
     return rows
 
 
-def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int) -> Tensor:
+def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int, zeros: bool) -> Tensor:
     outside = (bag.ids < 0) | (bag.ids >= table.shape[0])
-    if bool(outside.any()):
+    if bool(outside.any()) and not zeros:
         raise IndexError(f"id {int(bag.ids[outside][0])} is outside a table of {table.shape[0]} rows")
 
     import fbgemm_gpu  # noqa: F401  # registers torch.ops.fbgemm; imported late, it takes a second
@@ -189,7 +205,7 @@ def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int) -> Ten
         most["int8"],
         most["fp16"],
         most["fp32"],
-        bag.ids,
+        bag.ids.masked_fill(outside, -1),  # the kernel's id of a row that was pruned
         bag.offsets.contiguous(),
         pooling,
         bag.weights,

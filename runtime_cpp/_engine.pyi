@@ -27,6 +27,8 @@ class Engine:
         timeout_action: Literal["reject", "delay"] = "reject",
         pad_batches: Literal["auto", "always", "never"] = "auto",
         pin: bool = False,
+        out_of_range: Literal["error", "zero"] = "error",
+        table_memory: Literal["mmap", "hugepages", "auto"] = "auto",
         verify_checksums: bool = True,
     ) -> None: ...
     def infer(
@@ -64,3 +66,6 @@ class Engine:
     def version(self) -> str: ...
     @property
     def instances(self) -> int: ...
+    @property
+    def table_memory(self) -> str:
+        """Where the tables lie, and why: "mmap: ..." or "huge pages: ..."."""

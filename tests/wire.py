@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import urllib.request
 from types import ModuleType
 
 import numpy as np
 from tritonclient.utils import np_to_triton_dtype
+
+from recpile.pycompiler.server_process import ServerProcess
 
 
 def tensors(client: ModuleType, flat: dict, **how) -> list:
@@ -17,6 +20,15 @@ def tensors(client: ModuleType, flat: dict, **how) -> list:
         one.set_data_from_numpy(array, **how)
         made.append(one)
     return made
+
+
+def scrape(server: ServerProcess) -> dict[str, float]:
+    """What Prometheus reads: values by name and labels."""
+    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=20) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        lines = answer.read().decode().splitlines()
+    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in samples}
 
 
 def json_request() -> dict:

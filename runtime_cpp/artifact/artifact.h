@@ -27,6 +27,9 @@ class Artifact {
   const Manifest& manifest() const { return manifest_; }
   // The whole mapped file: tables are found in it by offset.
   std::span<const std::byte> bytes() const { return file_->bytes(); }
+  // As MappedFile.
+  bool Read(size_t offset, std::span<std::byte> into) const { return file_->Read(offset, into); }
+  void Forget(size_t begin, size_t end) const { file_->Forget(begin, end); }
   // Where a table's rows begin in bytes().
   size_t table_offset(const Table& table) const { return index_.find(table.file)->second.offset; }
 

@@ -86,9 +86,11 @@ Batch Coalesce(const Manifest& manifest, std::span<const CheckedRequest* const> 
                const BatchSizes& sizes) {
   const auto own_requests = static_cast<int64_t>(requests.size());
   int64_t own_candidates = 0;
-  for (const CheckedRequest* request : requests) own_candidates += request->rows;
-
   Batch batch;
+  for (const CheckedRequest* request : requests) {
+    own_candidates += request->rows;
+    batch.out_of_range = batch.out_of_range || request->out_of_range;
+  }
   batch.requests = sizes.AtLeast(own_requests);
   batch.candidates = sizes.AtLeast(own_candidates);
   batch.inputs.reserve(manifest.inputs.size() + 1);

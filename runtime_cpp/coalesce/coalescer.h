@@ -28,6 +28,8 @@ struct Batch {
   int64_t candidates = 0;  // rows of the candidate axis, likewise
   // Its ids mean nothing: one that no table has is not an error.
   bool made_up = false;
+  // Some ids are to be looked up as zeros.
+  bool out_of_range = false;
 };
 
 // Joins the inputs along their batch axes: candidates to candidates, requests to requests. Segments of one key lie

@@ -84,6 +84,7 @@ std::vector<CheckedRequest> Cut(const Manifest& manifest, const CheckedRequest& 
   const int64_t count = (request.rows + most - 1) / most;
   std::vector<CheckedRequest> pieces(static_cast<size_t>(count));
   for (int64_t p = 0; p < count; ++p) {
+    pieces[static_cast<size_t>(p)].out_of_range = request.out_of_range;
     pieces[static_cast<size_t>(p)].rows = request.rows / count + (p < request.rows % count ? 1 : 0);
   }
   for (size_t i = 0; i < request.inputs.size(); ++i) CutInput(manifest, request, i, pieces);
@@ -93,6 +94,7 @@ std::vector<CheckedRequest> Cut(const Manifest& manifest, const CheckedRequest& 
 CheckedRequest Leading(const Manifest& manifest, const CheckedRequest& request, int64_t rows) {
   std::vector<CheckedRequest> pieces(1);
   pieces[0].rows = rows;
+  pieces[0].out_of_range = request.out_of_range;
   for (size_t i = 0; i < request.inputs.size(); ++i) CutInput(manifest, request, i, pieces);
   return std::move(pieces[0]);
 }

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <utility>
+
+#include "coalesce/check_ids.h"
 
 namespace recpile {
 namespace {
@@ -157,73 +158,9 @@ Status CutJagged(const Manifest& manifest, std::vector<SegmentedInput>& inputs, 
   return {};
 }
 
-// Ids of a tensor: `count` pieces of `size`, the first at `start`, each `stride` behind the one before.
-struct IdRange {
-  size_t start = 0;
-  size_t count = 1;
-  size_t stride = 0;
-  size_t size = 0;
-};
-
-// The place of the first id that the table does not have.
-template <typename T>
-std::optional<size_t> FirstOutOfRange(const Tensor& values, const IdRange& range, int64_t rows) {
-  const T* ids = values.as<T>().data();
-  for (size_t n = 0; n < range.count; ++n) {
-    const size_t start = range.start + n * range.stride, end = start + range.size;
-    // Branch-free over the whole piece, for it is nearly always clean: negative ids wrap to huge ones.
-    bool clean = true;
-    for (size_t i = start; i < end; ++i)
-      clean &= static_cast<uint64_t>(static_cast<int64_t>(ids[i])) < static_cast<uint64_t>(rows);
-    if (clean) continue;
-    for (size_t i = start;; ++i) {
-      if (ids[i] < 0 || ids[i] >= rows) return i;
-    }
-  }
-  return std::nullopt;
-}
-
-IdRange RangeOf(const LookupSource& source, const LookupFeature& feature, const SegmentedInput& input) {
-  const size_t bytes = DTypeBytes(input.tensor.dtype);
-  const auto row = static_cast<size_t>(feature.row);
-  if (!source.fixed()) {
-    return {.start = input.segments[row].begin / bytes, .size = input.segments[row].size() / bytes};
-  }
-  const auto columns = static_cast<size_t>(source.columns), ids = input.tensor.data.size() / bytes;
-  if (feature.size == source.columns) return {.size = ids};
-  return {.start = row, .count = ids / columns, .stride = columns, .size = static_cast<size_t>(feature.size)};
-}
-
-// Ids that go from the client straight into a lookup are checked here, so that a bad one fails its own request alone.
-Status CheckIds(const Manifest& manifest, const std::vector<SegmentedInput>& inputs) {
-  for (const StageSpec& stage : manifest.stages) {
-    for (const LookupFeature& feature : stage.features) {
-      const LookupSource& source = stage.sources[static_cast<size_t>(feature.source)];
-      const auto at = static_cast<size_t>(source.values);
-      // What a stage computes, the lookup checks; so too where a stage says whose ids they are.
-      if (at >= inputs.size() || source.lengths >= static_cast<ValueId>(inputs.size())) continue;
-      const SegmentedInput& input = inputs[at];
-      const Table& table = manifest.tables[static_cast<size_t>(feature.table)];
-      const IdRange range = RangeOf(source, feature, input);
-      const bool wide = input.tensor.dtype == DType::kInt64;
-      const auto wrong = wide ? FirstOutOfRange<int64_t>(input.tensor, range, table.rows)
-                              : FirstOutOfRange<int32_t>(input.tensor, range, table.rows);
-      if (!wrong) continue;
-      const int64_t id = wide ? input.tensor.as<int64_t>()[*wrong] : input.tensor.as<int32_t>()[*wrong];
-      const auto& keys = manifest.inputs[at].key_names;
-      const bool keyed = !source.fixed() && !keys.empty();
-      return Status::InvalidArgument("input '" + input.tensor.name + "' has id " + std::to_string(id) + " at index " +
-                                     std::to_string(*wrong) +
-                                     (keyed ? " (key '" + keys[static_cast<size_t>(feature.row)] + "')" : "") +
-                                     "; table '" + table.name + "' has ids 0 to " + std::to_string(table.rows - 1));
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
-Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest request) {
+Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest request, const IdPolicy& ids) {
   CheckedRequest checked;
   RECPILE_ASSIGN_OR_RETURN(checked.inputs, Arrange(manifest, std::move(request.inputs)));
   for (size_t i = 0; i < checked.inputs.size(); ++i) {
@@ -235,7 +172,7 @@ Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest reque
     if (role == InputRole::kDense) checked.inputs[i].segments = {{0, checked.inputs[i].tensor.data.size()}};
     if (role == InputRole::kValues) RECPILE_RETURN_IF_ERROR(CutJagged(manifest, checked.inputs, i, checked.rows));
   }
-  RECPILE_RETURN_IF_ERROR(CheckIds(manifest, checked.inputs));
+  RECPILE_RETURN_IF_ERROR(CheckIds(manifest, ids, checked));
   return checked;
 }
 

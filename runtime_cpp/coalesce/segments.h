@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "artifact/manifest.h"
@@ -34,10 +35,17 @@ inline size_t GrowingAxis(const InputTensor& input) {
 struct CheckedRequest {
   std::vector<SegmentedInput> inputs;  // in the manifest's order
   int64_t rows = 0;                    // candidates, at least 1; of requests there is one
+  bool out_of_range = false;           // some ids are to be looked up as zeros
+};
+
+struct IdPolicy {
+  OutOfRange out_of_range = OutOfRange::kError;
+  // Called with each table that lacks ids of the request, and how many; also when that is an error. May be empty.
+  std::function<void(int32_t table, uint64_t ids)> count = {};
 };
 
 // Checks names, types, shapes, lengths and ids. InvalidArgument names the input, what it was and what was expected.
-// After this, nothing in the request can make a lookup read out of bounds.
-Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest request);
+// After this, nothing in the request can make a lookup read out of bounds, if it heeds `out_of_range`.
+Result<CheckedRequest> CheckRequest(const Manifest& manifest, InferRequest request, const IdPolicy& ids = {});
 
 }  // namespace recpile

@@ -16,7 +16,7 @@ Histogram HistogramCounter::Read(double scale) const {
   return {{counts_.begin(), counts_.end()}, static_cast<double>(sum_) * scale};
 }
 
-EngineStats ReadStats(const Counters& counters, const std::vector<StageInfo>& stages) {
+EngineStats ReadStats(const Counters& counters, const ModelInfo& model) {
   EngineStats stats;
   stats.requests_ok = counters.requests_ok;
   stats.requests_partial = counters.requests_partial;
@@ -35,8 +35,11 @@ EngineStats ReadStats(const Counters& counters, const std::vector<StageInfo>& st
   stats.infer_us = counters.infer.ReadMicroseconds();
   stats.split_us = counters.split.ReadMicroseconds();
   stats.batch_size = counters.batch_size.Read();
-  for (size_t i = 0; i < stages.size(); ++i) {
-    stats.stages.push_back({stages[i].name, stages[i].kind, counters.stages[i].ReadMicroseconds()});
+  for (size_t i = 0; i < model.stages.size(); ++i) {
+    stats.stages.push_back({model.stages[i].name, model.stages[i].kind, counters.stages[i].ReadMicroseconds()});
+  }
+  for (size_t i = 0; i < model.tables.size(); ++i) {
+    stats.tables.push_back({model.tables[i].name, counters.tables[i].lookups, counters.tables[i].out_of_range});
   }
   return stats;
 }

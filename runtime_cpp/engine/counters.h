@@ -39,7 +39,12 @@ class HistogramCounter {
 struct Counters {
   using Count = std::atomic<uint64_t>;
 
-  explicit Counters(size_t stages) : stages(stages) {}
+  struct Table {
+    Count lookups = 0;
+    Count out_of_range = 0;
+  };
+
+  Counters(size_t stages, size_t tables) : stages(stages), tables(tables) {}
 
   Count requests_ok = 0;
   Count requests_partial = 0;
@@ -59,9 +64,10 @@ struct Counters {
   HistogramCounter split;
   HistogramCounter batch_size;
   std::vector<HistogramCounter> stages;
+  std::vector<Table> tables;
 };
 
-// `stages` as ModelInfo has them.
-EngineStats ReadStats(const Counters& counters, const std::vector<StageInfo>& stages);
+// `model`: whose counters they are.
+EngineStats ReadStats(const Counters& counters, const ModelInfo& model);
 
 }  // namespace recpile

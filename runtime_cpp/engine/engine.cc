@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "artifact/artifact.h"
+#include "artifact/table_memory.h"
 #include "base/cores.h"
 #include "base/priority.h"
 #include "engine/caught.h"
@@ -55,15 +56,16 @@ void PinToNextCore() {
 class Engine::Impl {
  public:
   // `chosen` has as many instances as may be; fewer may be started.
-  Impl(std::shared_ptr<const Artifact> opened, std::unique_ptr<Executor> loaded, const EngineOptions& chosen,
-       bool choose_instances)
+  Impl(std::shared_ptr<const Artifact> opened, std::shared_ptr<const PlacedTables> placed,
+       std::unique_ptr<Executor> loaded, const EngineOptions& chosen, bool choose_instances)
       : artifact(std::move(opened)),
+        tables(std::move(placed)),
         executor(std::move(loaded)),
         info(Describe(artifact->manifest())),
         sizes(SizesOf(artifact->manifest(), chosen)),
         trials(choose_instances ? Trials(chosen) : std::vector<InstanceTrial>()),
         options(Resolved(chosen, trials)),
-        counters(info.stages.size()),
+        counters(info.stages.size(), info.tables.size()),
         queue({options.max_batch_size, std::chrono::microseconds(options.max_queue_delay_microseconds),
                options.preferred_batch_sizes},
               {static_cast<size_t>(options.max_queue_size), static_cast<size_t>(options.priority_levels),
@@ -108,7 +110,7 @@ class Engine::Impl {
         threads.emplace_back([this, one, warm] {
           if (options.pin) PinToNextCore();
           Executor::InitThread();
-          Instance instance(artifact->manifest(), *executor, sizes, counters);
+          Instance instance(artifact->manifest(), *executor, sizes, counters, Observer());
           // What memory it needs, and what libtorch keeps for a thread, is not for the first request to wait for. That
           // a run succeeds is known already.
           const CheckedRequest* const batch[] = {&one};
@@ -130,6 +132,12 @@ class Engine::Impl {
     threads.clear();
   }
 
+  // Empty if nobody looks on.
+  Instance::Observer Observer() const {
+    if (!options.on_batch) return {};
+    return [this](const BatchTrace& batch, TraceTime answered) { options.on_batch(info, batch, answered); };
+  }
+
   void Refuse(std::vector<QueuedRequest> late) {
     for (QueuedRequest& request : late) {
       if (request.gone()) {
@@ -146,12 +154,16 @@ class Engine::Impl {
   }
 
   const std::shared_ptr<const Artifact> artifact;
+  const std::shared_ptr<const PlacedTables> tables;
   const std::unique_ptr<Executor> executor;
   const ModelInfo info;
   const BatchSizes sizes;
   const std::vector<InstanceTrial> trials;
   const EngineOptions options;
   Counters counters;
+  const IdPolicy ids{options.out_of_range, [this](int32_t table, uint64_t count) {
+                       counters.tables[static_cast<size_t>(table)].out_of_range += count;
+                     }};
   RequestQueue queue;
   std::mutex stopping;
   std::vector<std::thread> threads;  // guarded by stopping, once started
@@ -170,9 +182,13 @@ Result<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const Engi
     LowerThreadPriority(resolved.load_nice);
     Executor::InitThread();
     RECPILE_ASSIGN_OR_RETURN(auto artifact, Artifact::Open(path, options.verify_checksums, ThisMachine()));
-    RECPILE_ASSIGN_OR_RETURN(auto executor, Executor::Load(artifact, {resolved.instances, resolved.fbgemm_dir}));
-    std::unique_ptr<Engine> engine(
-        new Engine(std::make_unique<Impl>(std::move(artifact), std::move(executor), resolved, choose_instances)));
+    RECPILE_ASSIGN_OR_RETURN(
+        auto tables, PlacedTables::Place(artifact, resolved.table_memory, MemoryFor(*artifact, resolved.table_memory)));
+    RECPILE_ASSIGN_OR_RETURN(
+        auto executor,
+        Executor::Load(artifact, tables, {resolved.instances, resolved.fbgemm_dir, resolved.out_of_range}));
+    std::unique_ptr<Engine> engine(new Engine(std::make_unique<Impl>(std::move(artifact), std::move(tables),
+                                                                     std::move(executor), resolved, choose_instances)));
     RECPILE_RETURN_IF_ERROR(engine->impl_->WarmUp());
     return engine;
   };
@@ -204,20 +220,24 @@ Status Engine::CheckRoom() {
 }
 
 EngineStats Engine::stats() const {
-  EngineStats stats = ReadStats(impl_->counters, impl_->info.stages);
+  EngineStats stats = ReadStats(impl_->counters, impl_->info);
   stats.queued = impl_->queue.size();
   return stats;
 }
 
+const std::string& Engine::table_memory() const { return impl_->tables->choice().reason; }
+
 Status Engine::Submit(InferRequest request, InferCallback done) {
+  const std::shared_ptr<RequestTrace> trace = std::move(request.trace);
   const auto submit = [&]() -> Status {
-    Wishes wishes{.partial_ok = request.partial_ok, .canceled = request.canceled};
+    Wishes wishes{.partial_ok = request.partial_ok, .canceled = request.canceled, .trace = trace};
     RECPILE_ASSIGN_OR_RETURN(wishes.urgency, UrgencyOf(request, impl_->options, Clock::now()));
     if (wishes.urgency.deadline != kNever) RECPILE_RETURN_IF_ERROR(impl_->queue.Admissible(wishes.urgency));
     const Manifest& manifest = impl_->artifact->manifest();
-    RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(manifest, std::move(request)));
+    RECPILE_ASSIGN_OR_RETURN(CheckedRequest checked, CheckRequest(manifest, std::move(request), impl_->ids));
     std::vector<QueuedRequest> pieces =
         PiecesOf(std::move(checked), std::move(done), wishes, manifest, impl_->options.max_batch_size, impl_->queue);
+    if (trace != nullptr) *trace = RequestTrace(wishes.urgency.since, pieces.size());
     return impl_->queue.Push(pieces);
   };
   Status status = submit();

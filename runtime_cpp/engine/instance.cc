@@ -1,7 +1,9 @@
 #include "engine/instance.h"
 
+#include <algorithm>
 #include <optional>
 
+#include "base/this_thread.h"
 #include "engine/caught.h"
 
 namespace recpile {
@@ -55,7 +57,7 @@ Status Instance::WarmUp(std::span<const CheckedRequest* const> requests) {
   });
 }
 
-Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* const> requests) {
+Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* const> requests, BatchTrace* trace) {
   return Caught("coalescing", [&]() -> Result<std::vector<Tensor>> {
     int64_t rows = 0;
     for (const CheckedRequest* request : requests) rows += request->rows;
@@ -64,18 +66,32 @@ Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* co
     const Clock::time_point joined = Clock::now();
     Result<std::vector<Tensor>> outputs = executor_.Run(*frame_, batch);
     const Clock::time_point end = Clock::now();
-    ++counters_.batches;
+    const uint64_t id = ++counters_.batches;
     counters_.batch_size.Add(rows);
     counters_.padded_rows += static_cast<uint64_t>(batch.candidates - rows);
     counters_.coalesce.Add(joined - start);
     counters_.infer.Add(end - joined);
     counters_.compute_ns += Nanoseconds(end - start);
-    const auto stages = Executor::StageTimes(*frame_);
+    const auto stages = Executor::Stages(*frame_);
     for (size_t i = 0; i < stages.size(); ++i) {
-      if (stages[i] > Clock::duration::zero()) counters_.stages[i].Add(stages[i]);
+      if (stages[i].end > stages[i].start) counters_.stages[i].Add(stages[i].end - stages[i].start);
     }
+    if (trace != nullptr) {
+      *trace = {id,    rows,   static_cast<int64_t>(requests.size()), ThisThread(),
+                start, joined, {stages.begin(), stages.end()},        end};
+    }
+    // The requests of a batch that failed run again, each alone: nothing counts twice.
+    if (outputs.ok() || requests.size() == 1) CountLookups();
     return outputs;
   });
+}
+
+void Instance::CountLookups() {
+  const auto tables = Executor::Lookups(*frame_);
+  for (size_t i = 0; i < tables.size(); ++i) {
+    if (tables[i].lookups > 0) counters_.tables[i].lookups += tables[i].lookups;
+    if (tables[i].out_of_range > 0) counters_.tables[i].out_of_range += tables[i].out_of_range;
+  }
 }
 
 void Instance::Answer(std::vector<QueuedRequest>& batch) {
@@ -84,7 +100,8 @@ void Instance::Answer(std::vector<QueuedRequest>& batch) {
     if (request.rows < request.checked.rows) request.checked = Leading(manifest_, request.checked, request.rows);
     requests.push_back(&request.checked);
   }
-  const Result<std::vector<Tensor>> outputs = Execute(requests);
+  const std::shared_ptr<BatchTrace> trace = NewTrace(batch);
+  const Result<std::vector<Tensor>> outputs = Execute(requests, trace.get());
   if (!outputs.ok() && batch.size() > 1) {
     // One request may be to blame: alone, each gets the answer that it would have got without company.
     for (QueuedRequest& request : batch) {
@@ -92,24 +109,40 @@ void Instance::Answer(std::vector<QueuedRequest>& batch) {
       alone.push_back(std::move(request));
       Answer(alone);
     }
+    Observe(trace.get());
     return;
   }
   Rows rows;
   Clock::duration split{};
   for (QueuedRequest& request : batch) {
     rows.count = request.rows;
-    InferResult answer = outputs.status();
-    if (outputs.ok()) {
+    InferResult answer = std::vector<Tensor>();
+    if (!outputs.ok()) {
+      answer = outputs.status();
+    } else {
       const Clock::time_point start = Clock::now();
       answer = Split(manifest_, outputs.value(), rows);
       split += Clock::now() - start;
       counters_.samples += static_cast<uint64_t>(rows.count);
     }
+    if (request.trace != nullptr) request.trace->batches[request.piece] = trace;
     Finish(request, std::move(answer), counters_);
     rows.first += rows.count;
     ++rows.request;
   }
   if (outputs.ok()) counters_.split.Add(split);
+  Observe(trace.get());
+}
+
+void Instance::Observe(const BatchTrace* trace) const {
+  // Without an id it did not even come to run.
+  if (observer_ && trace->id != 0) observer_(*trace, Clock::now());
+}
+
+std::shared_ptr<BatchTrace> Instance::NewTrace(const std::vector<QueuedRequest>& batch) const {
+  const bool wanted = observer_ || std::any_of(batch.begin(), batch.end(),
+                                               [](const QueuedRequest& request) { return request.trace != nullptr; });
+  return wanted ? std::make_shared<BatchTrace>() : nullptr;
 }
 
 }  // namespace recpile

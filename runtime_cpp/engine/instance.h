@@ -1,7 +1,10 @@
 // One thread's share of an engine.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "artifact/manifest.h"
@@ -19,8 +22,17 @@ void Finish(QueuedRequest& request, InferResult answer, Counters& counters);
 // refers to must outlive it.
 class Instance {
  public:
-  Instance(const Manifest& manifest, const Executor& executor, const BatchSizes& sizes, Counters& counters)
-      : manifest_(manifest), executor_(executor), sizes_(sizes), counters_(counters), frame_(executor.NewFrame()) {}
+  // Called with each batch, when its requests have been answered.
+  using Observer = std::function<void(const BatchTrace& batch, TraceTime answered)>;
+
+  Instance(const Manifest& manifest, const Executor& executor, const BatchSizes& sizes, Counters& counters,
+           Observer observer = {})
+      : manifest_(manifest),
+        executor_(executor),
+        sizes_(sizes),
+        counters_(counters),
+        observer_(std::move(observer)),
+        frame_(executor.NewFrame()) {}
 
   // Answers what the queue hands out, until it is closed and empty.
   void Serve(RequestQueue& queue);
@@ -30,12 +42,17 @@ class Instance {
 
  private:
   void Answer(std::vector<QueuedRequest>& batch);
-  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests);
+  void CountLookups();
+  // What the batch is noted down in; null if nobody looks on.
+  std::shared_ptr<BatchTrace> NewTrace(const std::vector<QueuedRequest>& batch) const;
+  void Observe(const BatchTrace* trace) const;
+  Result<std::vector<Tensor>> Execute(std::span<const CheckedRequest* const> requests, BatchTrace* trace);
 
   const Manifest& manifest_;
   const Executor& executor_;
   const BatchSizes& sizes_;
   Counters& counters_;
+  const Observer observer_;
   Executor::FramePtr frame_;
   BatchBuffers buffers_;
 };

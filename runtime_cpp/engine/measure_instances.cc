@@ -26,7 +26,7 @@ double MeasureInstances(int instances, const Manifest& manifest, const Executor&
   if (!one.ok()) return 0;
   const int64_t rows = std::min(sizes.AtLeast(kRows), max_batch_size);
   const std::vector<const CheckedRequest*> batch(static_cast<size_t>(rows), &one.value());
-  Counters nobody_reads(manifest.stages.size());
+  Counters nobody_reads(manifest.stages.size(), manifest.tables.size());
   std::atomic<bool> failed = false;
   double best = 0;
   for (int trial = 0; trial < kTrials; ++trial) {

@@ -40,7 +40,8 @@ std::vector<QueuedRequest> PiecesOf(CheckedRequest request, InferCallback done, 
                       .partial_ok = wishes.partial_ok && one,
                       .left_out = left_out,
                       .whole = whole,
-                      .piece = pieces.size()});
+                      .piece = pieces.size(),
+                      .trace = wishes.trace});
   };
   if (one) {
     add(std::move(request), std::move(done), nullptr);

@@ -17,6 +17,7 @@ struct Wishes {
   Urgency urgency;
   bool partial_ok = false;
   std::shared_ptr<const std::atomic<bool>> canceled;
+  std::shared_ptr<RequestTrace> trace;
 };
 
 // Several pieces if the request is too large for one batch, or if instances of `queue` idle and answer it sooner so.

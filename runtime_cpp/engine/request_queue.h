@@ -34,6 +34,7 @@ struct QueuedRequest {
   // Of a piece: what it is a piece of, and which.
   std::shared_ptr<Assembly> whole = {};
   size_t piece = 0;
+  std::shared_ptr<RequestTrace> trace = {};  // null: nobody asked
 
   int64_t least_rows() const { return partial_ok ? 1 : rows; }
   bool gone() const { return canceled != nullptr && canceled->load(std::memory_order_relaxed); }

@@ -14,6 +14,8 @@ namespace {
 
 // FBGEMM's PlacementType.
 constexpr int32_t kHost = 3;
+// What FBGEMM takes for the id of a row that was pruned: it adds nothing to a sum.
+constexpr int64_t kZeroRow = -1;
 // FBGEMM's SparseType numbers.
 enum SparseType : uint8_t { kFp32, kFp16, kInt8, kInt4, kInt2 };
 constexpr std::array<std::string_view, 5> kTypeNames = {"fp32", "fp16", "int8", "int4", "int2"};
@@ -29,9 +31,11 @@ at::Tensor Copied(const std::vector<T>& values) {
 
 }  // namespace
 
-EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
+EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact, std::span<const std::byte> tables,
+                               OutOfRange out_of_range)
     : spec_(spec),
       artifact_(artifact),
+      out_of_range_(out_of_range),
       operator_(c10::Dispatcher::singleton().findSchemaOrThrow(
           "fbgemm::int_nbit_split_embedding_codegen_lookup_function", "")) {
   const Manifest& manifest = artifact.manifest();
@@ -49,10 +53,11 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
     types.push_back(TypeOf(table));
     most_[types.back()] = std::max(most_[types.back()], table.dim);
     total_dim_ += table.dim;
+    const LookupSource& source = spec.sources[static_cast<size_t>(feature.source)];
+    checked_ids_.push_back(source.values < inputs && source.lengths < inputs);
     dim_offsets.push_back(static_cast<int32_t>(total_dim_));
   }
-  const auto bytes = artifact.bytes();
-  bytes_ = at::from_blob(const_cast<std::byte*>(bytes.data()), {static_cast<int64_t>(bytes.size())}, at::kByte);
+  bytes_ = at::from_blob(const_cast<std::byte*>(tables.data()), {static_cast<int64_t>(tables.size())}, at::kByte);
   no_bytes_ = at::empty({0}, at::kByte);
   placements_ = Copied(std::vector<int32_t>(spec.features.size(), kHost));
   table_offsets_ = Copied(offsets);
@@ -60,23 +65,36 @@ EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact)
   dim_offsets_ = Copied(dim_offsets);
 }
 
+void EmbeddingStage::Count(const Bags& bags, Scratch& scratch) const {
+  const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
+  scratch.counts.assign(spec_.features.size(), {});
+  for (size_t f = 0; f < spec_.features.size(); ++f) {
+    const auto first = static_cast<int64_t>(f) * bags.bags;
+    scratch.counts[f].lookups = static_cast<uint64_t>(offsets[first + bags.bags] - offsets[first]);
+  }
+}
+
 void EmbeddingStage::CheckIds(const Bags& bags, bool made_up, Scratch& scratch) const {
   const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
-  std::vector<int64_t>& ids = scratch.ids;  // gathered: only what inputs bring is looked up in place
+  std::vector<int64_t>& ids = scratch.ids;  // gathered: only what has been checked is looked up in place
+  std::string wrong;
   for (size_t f = 0; f < spec_.features.size(); ++f) {
     const Table& table = artifact_.manifest().tables[static_cast<size_t>(spec_.features[f].table)];
     const auto first = static_cast<int64_t>(f) * bags.bags;
+    uint64_t outside = 0;
     for (int64_t i = offsets[first]; i < offsets[first + bags.bags]; ++i) {
       int64_t& id = ids[static_cast<size_t>(i)];
       if (id >= 0 && id < table.rows) continue;
-      if (made_up) {
-        id = 0;
-        continue;
+      if (wrong.empty()) {
+        wrong = "id " + std::to_string(id) + " is outside table '" + table.name + "', which has ids 0 to " +
+                std::to_string(table.rows - 1);
       }
-      throw std::out_of_range("id " + std::to_string(id) + " is outside table '" + table.name +
-                              "', which has ids 0 to " + std::to_string(table.rows - 1));
+      ++outside;
+      id = kZeroRow;
     }
+    if (!checked_ids_[f]) scratch.counts[f].out_of_range = outside;
   }
+  if (!wrong.empty() && out_of_range_ == OutOfRange::kError && !made_up) throw std::out_of_range(wrong);
 }
 
 at::Tensor EmbeddingStage::LookUp(const Bags& bags) const {
@@ -125,11 +143,13 @@ at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, c
 }
 
 void EmbeddingStage::Run(RunState& state, Scratch& scratch) const {
-  const Bags bags = straight_ ? GatherStraight(spec_, state, scratch) : Gather(spec_, state, scratch);
+  const bool straight = straight_ && !state.out_of_range;
+  const Bags bags = straight ? GatherStraight(spec_, state, scratch) : Gather(spec_, state, scratch);
+  Count(bags, scratch);
   // FBGEMM's own check infers a table's rows from where the next one begins, which alignment makes too many.
-  if (unchecked_) CheckIds(bags, state.made_up, scratch);
+  if (unchecked_ || state.out_of_range) CheckIds(bags, state.made_up, scratch);
   at::Tensor rows = LookUp(bags);
-  if (spec_.pooling == Pooling::kNone && !straight_) rows = Unordered(rows, bags, state, scratch);
+  if (spec_.pooling == Pooling::kNone && !straight) rows = Unordered(rows, bags, state, scratch);
   state.values[static_cast<size_t>(spec_.outputs[0])] = std::move(rows);
 }
 

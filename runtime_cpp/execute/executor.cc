@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
 
+#include "base/this_thread.h"
 #include "execute/compiled_stage.h"
 #include "execute/embedding_stage.h"
 #include "execute/fbgemm_library.h"
@@ -57,6 +59,8 @@ Status Guarded(const std::string& what, F&& work) {
     return {};
   } catch (const c10::Error& error) {
     return Status::Internal(what + " failed: " + error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    return Status::Internal(what + " failed: out of memory");
   } catch (const std::exception& error) {
     return Status::Internal(what + " failed: " + error.what());
   } catch (...) {
@@ -71,7 +75,8 @@ class Executor::Frame {
   RunState state;
   std::vector<Scratch> scratch;  // by stage
   std::vector<Clock::duration> expected;
-  std::vector<Clock::duration> stage_times;
+  std::vector<StageTrace> stages;
+  std::vector<TableCounts> lookups;  // by table
 };
 
 void Executor::FrameDeleter::operator()(Frame* frame) const { delete frame; }
@@ -79,6 +84,7 @@ void Executor::FrameDeleter::operator()(Frame* frame) const { delete frame; }
 class Executor::Impl {
  public:
   std::shared_ptr<const Artifact> artifact;
+  std::shared_ptr<const PlacedTables> tables;
   std::vector<std::unique_ptr<Stage>> stages;
   std::unique_ptr<SideBySide> side_by_side;  // none if each stage needs the one before it
   // What a candidate took in the last runs of each stage. A hint: a lost update does no harm.
@@ -89,7 +95,7 @@ class Executor::Impl {
       if (spec.kind == StageKind::kEmbedding) RECPILE_RETURN_IF_ERROR(LoadFbgemm(options.fbgemm_dir));
       RECPILE_RETURN_IF_ERROR(Guarded("loading stage '" + spec.name + "'", [&] {
         if (spec.kind == StageKind::kEmbedding) {
-          stages.push_back(std::make_unique<EmbeddingStage>(spec, *artifact));
+          stages.push_back(std::make_unique<EmbeddingStage>(spec, *artifact, tables->bytes(), options.out_of_range));
         } else {
           stages.push_back(std::make_unique<CompiledStage>(spec, artifact->open_path(), options.instances));
         }
@@ -110,8 +116,9 @@ class Executor::Impl {
 
   Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const {
     RunState& state = frame.state;
-    frame.stage_times.assign(stages.size(), {});
+    frame.stages.assign(stages.size(), {});
     frame.scratch.resize(stages.size());
+    for (Scratch& scratch : frame.scratch) scratch.counts.clear();
     const c10::InferenceMode no_gradients;
     const Manifest& manifest = artifact->manifest();
     // Drops the values however this ends: inputs are borrowed, and nothing of a batch may outlive it here.
@@ -121,6 +128,7 @@ class Executor::Impl {
     } cleared{state};
     state.values.resize(static_cast<size_t>(manifest.values));
     state.made_up = batch.made_up;
+    state.out_of_range = batch.out_of_range;
     std::vector<at::Tensor> borrowed;
     for (size_t i = 0; i < batch.inputs.size(); ++i) {
       const bool own = i == manifest.inputs.size();
@@ -128,7 +136,9 @@ class Executor::Impl {
       state.values[own ? static_cast<size_t>(manifest.candidate_to_request) : i] = borrowed.back();
     }
 
-    RECPILE_RETURN_IF_ERROR(RunStages(frame, batch.candidates));
+    const Status ran = RunStages(frame, batch.candidates);
+    CountLookups(frame);
+    RECPILE_RETURN_IF_ERROR(ran);
 
     std::vector<Tensor> outputs;
     outputs.reserve(manifest.outputs.size());
@@ -142,12 +152,25 @@ class Executor::Impl {
   }
 
  private:
+  // Of the stages, which may have run side by side, into one.
+  void CountLookups(Frame& frame) const {
+    const Manifest& manifest = artifact->manifest();
+    frame.lookups.assign(manifest.tables.size(), {});
+    for (size_t i = 0; i < stages.size(); ++i) {
+      for (size_t f = 0; f < frame.scratch[i].counts.size(); ++f) {
+        TableCounts& table = frame.lookups[static_cast<size_t>(manifest.stages[i].features[f].table)];
+        table.lookups += frame.scratch[i].counts[f].lookups;
+        table.out_of_range += frame.scratch[i].counts[f].out_of_range;
+      }
+    }
+  }
+
   Status RunStages(Frame& frame, int64_t candidates) const {
     const auto run = [&](size_t i) -> Status {
       const Clock::time_point start = Clock::now();
       RECPILE_RETURN_IF_ERROR(Guarded("stage '" + artifact->manifest().stages[i].name + "'",
                                       [&] { stages[i]->Run(frame.state, frame.scratch[i]); }));
-      frame.stage_times[i] = Clock::now() - start;
+      frame.stages[i] = {start, Clock::now(), ThisThread()};
       return {};
     };
     if (side_by_side == nullptr) {
@@ -160,8 +183,8 @@ class Executor::Impl {
     }
     RECPILE_RETURN_IF_ERROR(side_by_side->Run(run, frame.expected));
     for (size_t i = 0; i < stages.size(); ++i) {
-      const float took =
-          static_cast<float>(frame.stage_times[i].count()) / static_cast<float>(std::max<int64_t>(candidates, 1));
+      const float took = static_cast<float>((frame.stages[i].end - frame.stages[i].start).count()) /
+                         static_cast<float>(std::max<int64_t>(candidates, 1));
       row_ns[i] = 0.8F * row_ns[i].load() + 0.2F * took;
     }
     return {};
@@ -194,16 +217,20 @@ Executor::Executor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Executor::~Executor() = default;
 
 Result<std::unique_ptr<Executor>> Executor::Load(std::shared_ptr<const Artifact> artifact,
+                                                 std::shared_ptr<const PlacedTables> tables,
                                                  const ExecutorOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->artifact = std::move(artifact);
+  impl->tables = std::move(tables);
   RECPILE_RETURN_IF_ERROR(impl->Load(options));
   return std::unique_ptr<Executor>(new Executor(std::move(impl)));
 }
 
 Executor::FramePtr Executor::NewFrame() const { return FramePtr(new Frame); }
 
-std::span<const Clock::duration> Executor::StageTimes(const Frame& frame) { return frame.stage_times; }
+std::span<const StageTrace> Executor::Stages(const Frame& frame) { return frame.stages; }
+
+std::span<const TableCounts> Executor::Lookups(const Frame& frame) { return frame.lookups; }
 
 void Executor::InitThread() {
   // Of a thread's own in OpenMP.

@@ -7,8 +7,11 @@
 #include <vector>
 
 #include "artifact/artifact.h"
+#include "artifact/table_memory.h"
 #include "coalesce/coalescer.h"
 #include "coalesce/run_cost.h"
+#include "execute/table_counts.h"
+#include "recpile/engine.h"
 #include "recpile/status.h"
 #include "recpile/tensor.h"
 
@@ -17,6 +20,7 @@ namespace recpile {
 struct ExecutorOptions {
   int instances = 1;  // runs that may be under way at once
   std::string fbgemm_dir;
+  OutOfRange out_of_range = OutOfRange::kError;  // of ids that stages compute
 };
 
 // Immutable once loaded, and shared by all instances.
@@ -31,6 +35,7 @@ class Executor {
 
   // Loads the stages' code from `artifact`, which has been verified, and keeps it mapped.
   static Result<std::unique_ptr<Executor>> Load(std::shared_ptr<const Artifact> artifact,
+                                                std::shared_ptr<const PlacedTables> tables,
                                                 const ExecutorOptions& options);
   ~Executor();
 
@@ -48,8 +53,11 @@ class Executor {
   // the stage, if one fails.
   Result<std::vector<Tensor>> Run(Frame& frame, const Batch& batch) const;
 
-  // How long each stage of the frame's last run took, in their order; zero if it did not run or failed.
-  static std::span<const Clock::duration> StageTimes(const Frame& frame);
+  // When each stage of the frame's last run ran, and where; of a run that failed, some have not.
+  static std::span<const StageTrace> Stages(const Frame& frame);
+
+  // What the frame's last run looked up, in the order of Manifest::tables.
+  static std::span<const TableCounts> Lookups(const Frame& frame);
 
  private:
   class Impl;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "execute/table_counts.h"
+
 namespace recpile {
 
 // The values of one run. Stages may run side by side: each writes its own outputs only, and reads what was complete
@@ -14,10 +16,13 @@ struct RunState {
   std::vector<at::Tensor> values;  // by ValueId
   // An id that no table has is looked up as another: the answer is for nobody.
   bool made_up = false;
+  // Some ids that came with requests are to be looked up as zeros.
+  bool out_of_range = false;
 };
 
-// Room that one stage keeps from run to run, for gather_bags.h.
+// Room that one stage keeps from run to run, for gather_bags.h, and what it counts.
 struct Scratch {
+  std::vector<TableCounts> counts;  // by feature
   std::vector<int64_t> offsets;
   std::vector<int64_t> ids;
   std::vector<float> weights;

@@ -175,6 +175,19 @@ PadBatches ToPadBatches(const std::string& name) {
   throw py::value_error("pad_batches: got '" + name + "'; use 'auto', 'always' or 'never'");
 }
 
+OutOfRange ToOutOfRange(const std::string& name) {
+  if (name == "error") return OutOfRange::kError;
+  if (name == "zero") return OutOfRange::kZero;
+  throw py::value_error("out_of_range: got '" + name + "'; use 'error' or 'zero'");
+}
+
+TableMemory ToTableMemory(const std::string& name) {
+  if (name == "mmap") return TableMemory::kMmap;
+  if (name == "hugepages") return TableMemory::kHugePages;
+  if (name == "auto") return TableMemory::kAuto;
+  throw py::value_error("table_memory: got '" + name + "'; use 'mmap', 'hugepages' or 'auto'");
+}
+
 // Every option by its name in EngineOptions; what is not given stays as it is there.
 EngineOptions ToOptions(const py::kwargs& given) {
   EngineOptions options;
@@ -191,6 +204,14 @@ EngineOptions ToOptions(const py::kwargs& given) {
     }
     if (name == "pad_batches") {
       options.pad_batches = ToPadBatches(py::cast<std::string>(value));
+      continue;
+    }
+    if (name == "out_of_range") {
+      options.out_of_range = ToOutOfRange(py::cast<std::string>(value));
+      continue;
+    }
+    if (name == "table_memory") {
+      options.table_memory = ToTableMemory(py::cast<std::string>(value));
       continue;
     }
     const bool known = is("instances", options.instances) || is("max_batch_size", options.max_batch_size) ||
@@ -252,6 +273,14 @@ py::dict Stats(const Engine& engine) {
   py::dict stages;
   for (const StageStats& stage : stats.stages) stages[py::str(stage.name)] = ToDict(stage.duration_us);
   answer["stages"] = stages;
+  py::dict tables;
+  for (const TableStats& table : stats.tables) {
+    py::dict one;
+    one["lookups"] = table.lookups;
+    one["out_of_range"] = table.out_of_range;
+    tables[py::str(table.name)] = one;
+  }
+  answer["tables"] = tables;
   return answer;
 }
 
@@ -299,5 +328,6 @@ PYBIND11_MODULE(_engine, module) {
       .def("stop", &Stop, "Refuses new requests, answers every accepted one.")
       .def_property_readonly("name", [](const Engine& engine) { return engine.model().name; })
       .def_property_readonly("version", [](const Engine& engine) { return engine.model().version; })
+      .def_property_readonly("table_memory", [](const Engine& engine) { return engine.table_memory(); })
       .def_property_readonly("instances", [](const Engine& engine) { return engine.options().instances; });
 }

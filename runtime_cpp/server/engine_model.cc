@@ -42,6 +42,7 @@ void LogModel(const ModelInfo& model, const Engine& loaded, std::chrono::millise
     spdlog::info("{}: {} tables in {}, {} rows, {:.1f} MiB", label, sum.tables, dtype, sum.rows,
                  static_cast<double>(sum.bytes) / (1 << 20));
   }
+  spdlog::info("{}: table memory {}", label, loaded.table_memory());
   spdlog::info("{}: {} pin={} max_batch_size={} max_queue_delay_microseconds={} max_queue_size={} priority_levels={}",
                label, Instances(loaded), engine.pin, engine.max_batch_size, engine.max_queue_delay_microseconds,
                engine.max_queue_size, engine.priority_levels);

@@ -85,6 +85,7 @@ Json Describe(const serving::RequestRecord& record) {
                {"status", CodeName(record.status.code())},
                {"microseconds", std::chrono::duration_cast<std::chrono::microseconds>(record.elapsed).count()}};
   if (!record.id.empty()) json["id"] = kserve::Excerpt(record.id);
+  if (!record.trace_id.empty()) json["trace_id"] = record.trace_id;
   if (!record.traceparent.empty()) json["traceparent"] = record.traceparent;
   if (!record.status.ok()) json["error"] = record.status.message();
   return json;

@@ -17,6 +17,7 @@
 #include "options.h"
 #include "serving/context.h"
 #include "signals.h"
+#include "tracing/tracing.h"
 
 namespace recpile {
 namespace {
@@ -70,8 +71,15 @@ std::string Served(const serving::Models& models) {
   return text;
 }
 
-int Serve(const CommandLine& options) {
+int Serve(CommandLine options) {
   // Destroyed in the opposite order: the ports go first, then the models, and the reaper stops their engines.
+  std::unique_ptr<tracing::Tracing> tracing;
+  if (auto begun = tracing::Tracing::Begin(options.trace_file, options.otlp, options.otlp_sample_ratio); begun.ok()) {
+    tracing = std::move(begun).value();
+  } else {
+    return Fail(kExitBadInput, begun.status());
+  }
+  options.engine.on_batch = tracing->OnBatch();
   serving::Worker reaper;
   reaper.Post([&options] { LowerThreadPriority(options.load_nice); });
   serving::Models models;
@@ -104,7 +112,9 @@ int Serve(const CommandLine& options) {
                                      .repository = repository.get(),
                                      .memory = options.shared_memory ? &memory : nullptr,
                                      .server_version = RECPILE_VERSION,
-                                     .log = RequestLog(options)});
+                                     .log = tracing->OnRequest(RequestLog(options)),
+                                     .trace = tracing->on(),
+                                     .span_counts = tracing->span_counts()});
   if (!serving.ok()) return Fail(kExitPort, serving);
   open = true;
   // Before anyone may know that the server is there to be stopped.

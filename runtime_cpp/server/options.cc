@@ -1,10 +1,10 @@
 #include "options.h"
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <limits>
 #include <utility>
 
+#include "option_kinds.h"
 #include "yaml_config.h"
 
 namespace recpile {
@@ -26,6 +26,8 @@ struct Raw {
   bool no_verify_checksums = false;
   std::string timeout_action = "reject";
   std::string pad_batches = "auto";
+  std::string out_of_range = "error";
+  std::string table_memory = "auto";
   std::string host = "127.0.0.1";
   std::string http_port = "8000";
   std::string grpc_port = kHasGrpc ? "8001" : "off";
@@ -35,44 +37,10 @@ struct Raw {
   serving::TlsFiles tls;
   int64_t grace_seconds = 30;
   std::string log_format = "text";
+  std::string trace_out;
+  int64_t trace_out_megabytes = 64;
+  std::string otlp_endpoint;
 };
-
-// One option with a default that --help shows.
-template <typename T>
-CLI::Option* Number(CLI::App& app, const char* group, const char* name, T& value, int64_t low, int64_t high,
-                    const char* text) {
-  return app.add_option(name, value, text)
-      ->check(CLI::Range(low, high))
-      ->option_text("N [" + std::to_string(value) + "]")
-      ->group(group);
-}
-
-template <typename T>
-CLI::Option* Text(CLI::App& app, const char* group, const char* name, T& value, const char* shown, const char* text) {
-  return app.add_option(name, value, text)->option_text(shown)->group(group);
-}
-
-CLI::Option* Choice(CLI::App& app, const char* group, const char* name, std::string& value,
-                    std::vector<std::string> choices, const char* text) {
-  std::string shown;
-  for (const std::string& choice : choices) shown += (shown.empty() ? "" : "|") + choice;
-  return app.add_option(name, value, text)
-      ->check(CLI::IsMember(std::move(choices)))
-      ->option_text(shown + " [" + value + "]")
-      ->group(group);
-}
-
-CLI::Option* Port(CLI::App& app, const char* name, std::string& value, const char* text) {
-  const auto check = [](const std::string& given) -> std::string {
-    int port = 0;
-    if (given == "off" || (CLI::detail::lexical_cast(given, port) && port >= 0 && port <= 65535)) return "";
-    return "got " + given + "; use 0 to 65535 (0: any free port), or off";
-  };
-  return app.add_option(name, value, text)
-      ->check(CLI::Validator(check, "PORT"))
-      ->option_text("PORT|off [" + value + "]")
-      ->group("Network");
-}
 
 void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
   Text(app, "Models", "--model-name", options.model_name, "NAME",
@@ -88,6 +56,10 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
        "Where FBGEMM's operator libraries lie [beside the libtorch in use]");
   Number(app, "Models", "--load-nice", options.load_nice, 0, 19,
          "Priority, as nice(1) has it, of loading and warming up models while others are served");
+  Choice(app, "Models", "--out-of-range", raw.out_of_range, {"error", "zero"},
+         "What an id that its table does not have is: a bad request, or a row of zeros; both are counted by table");
+  Choice(app, "Models", "--table-memory", raw.table_memory, {"mmap", "hugepages", "auto"},
+         "Tables stay in the mapped artifact, or are copied to huge pages; auto: if they are large and memory allows");
   app.add_flag("--no-verify-checksums", raw.no_verify_checksums,
                "Load faster: do not compare entries with their checksums")
       ->group("Models");
@@ -143,6 +115,16 @@ void AddProcess(CLI::App& app, CommandLine& options, Raw& raw) {
   Choice(app, "Process", "--log-format", raw.log_format, {"text", "json"}, "One line an event, or one JSON object");
   app.add_flag("--log-requests", options.log_requests, "Log every infer request: id, status, time, trace")
       ->group("Process");
+  Text(app, "Process", "--trace-out", raw.trace_out, "FILE",
+       "Write requests, batches and stages to this file, for chrome://tracing or Perfetto");
+  Number(app, "Process", "--trace-out-megabytes", raw.trace_out_megabytes, 1, 1 << 20, "Where that file ends");
+  Text(app, "Process", "--otlp-endpoint", raw.otlp_endpoint, "URL",
+       "Send a span for each request to this OpenTelemetry collector: http://HOST[:4318]");
+  app.add_option("--otlp-sample-ratio", options.otlp_sample_ratio,
+                 "How many of the requests that come without a traceparent get one; others say so themselves")
+      ->check(CLI::Range(0.0, 1.0))
+      ->option_text("0..1 [1]")
+      ->group("Process");
   app.add_flag("--exit-with-parent", options.exit_with_parent,
                "Shut down when the thread that started the server ends (Linux; for tests and demos)")
       ->group("Process");
@@ -162,6 +144,11 @@ std::string Mistake(const CommandLine& options, const Raw& raw) {
   if (raw.tls.certificate.empty() != raw.tls.key.empty()) return "--tls-certificate and --tls-key go together";
   if (raw.tls.certificate.empty() && !raw.tls.client_ca.empty()) return "--tls-client-ca needs --tls-certificate";
   if (raw.http_port == "off" && raw.grpc_port == "off") return "--http-port and --grpc-port cannot both be off";
+  if (!raw.otlp_endpoint.empty()) {
+    if (const auto endpoint = tracing::ParseEndpoint(raw.otlp_endpoint); !endpoint.ok()) {
+      return endpoint.status().message();
+    }
+  }
   if (!kHasGrpc && raw.grpc_port != "off") return "--grpc-port: this build has no gRPC; use off";
   return "";
 }
@@ -186,8 +173,16 @@ void Finish(const Raw& raw, CommandLine& options) {
                                : raw.pad_batches == "never" ? PadBatches::kNever
                                                             : PadBatches::kAuto;
   options.engine.timeout_action = raw.timeout_action == "delay" ? TimeoutAction::kDelay : TimeoutAction::kReject;
+  options.engine.out_of_range = raw.out_of_range == "zero" ? OutOfRange::kZero : OutOfRange::kError;
+  options.engine.table_memory = raw.table_memory == "mmap"        ? TableMemory::kMmap
+                                : raw.table_memory == "hugepages" ? TableMemory::kHugePages
+                                                                  : TableMemory::kAuto;
   options.grace = std::chrono::seconds(raw.grace_seconds);
   options.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
+  if (!raw.trace_out.empty()) {
+    options.trace_file = {.path = raw.trace_out, .max_bytes = static_cast<uint64_t>(raw.trace_out_megabytes) << 20};
+  }
+  if (!raw.otlp_endpoint.empty()) options.otlp = {.endpoint = tracing::ParseEndpoint(raw.otlp_endpoint).value()};
   const auto both = [&](auto& server) {
     server->timeout = std::chrono::seconds(raw.timeout_seconds);
     server->max_request_bytes = raw.max_request_bytes;

@@ -12,6 +12,8 @@
 #include "recpile/engine.h"
 #include "rpc/options.h"
 #include "serving/repository.h"
+#include "tracing/otlp_exporter.h"
+#include "tracing/trace_file.h"
 
 namespace recpile {
 
@@ -40,6 +42,9 @@ struct CommandLine {
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;
   bool log_requests = false;
+  std::optional<tracing::TraceFileOptions> trace_file;
+  std::optional<tracing::OtlpOptions> otlp;
+  double otlp_sample_ratio = 1;
   bool exit_with_parent = false;
 };
 

@@ -36,6 +36,8 @@ void InstallShutdownSignals() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
+  // A log whose reader has gone, or a file that has become too large, is an error to who writes, and no more.
+  for (const int signal : {SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);
 }
 
 void ShutDownGracefully() { graceful = true; }

@@ -124,6 +124,7 @@ def rows_of(
     values: Tensor,
     lengths: Tensor,
     tables: dict[str, Rows] = TABLES,
+    **options: str,
 ) -> Tensor:
     """What a lookup of one keyed jagged input `s` gives, a row an id; there are as many ids as candidates."""
     path = handmade.write(
@@ -134,7 +135,7 @@ def rows_of(
         tables,
         [pick],
     )
-    made = Engine(str(path), instances=1)
+    made = Engine(str(path), instances=1, **options)
     return infer(made, s__values=values, s__lengths=lengths, at=torch.arange(len(values)))
 
 
@@ -170,6 +171,14 @@ def test_without_pooling_rows_in_order_need_no_reordering(tmp_path, pick):
     got = rows_of(tmp_path, pick, stage, 8, torch.tensor([9, 3, 4, 29]), LENGTHS)
     a, c = (unpack(TABLES[name].packed, TABLES[name].dtype, 8) for name in "ac")
     assert torch.equal(got, torch.cat([a[[9, 3, 4]], c[[29]]]))
+
+
+def test_without_pooling_an_id_that_the_table_lacks_may_be_zeros_too(tmp_path, pick):
+    features = [(0, 0, "a"), (0, 1, "c"), (0, 2, "c")]
+    stage = lookup("look", "none", [{"values": "s.values", "lengths": "s.lengths"}], features)
+    got = rows_of(tmp_path, pick, stage, 8, torch.tensor([9, -1, 10, 29]), LENGTHS, out_of_range="zero")
+    a, c = (unpack(TABLES[name].packed, TABLES[name].dtype, 8) for name in "ac")
+    assert torch.equal(got, torch.cat([a[[9]], torch.zeros(2, 8), c[[29]]]))
 
 
 def packed_rows(*rows: list[int]) -> Tensor:

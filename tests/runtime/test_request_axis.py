@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import wait
+from functools import partial
 from pathlib import Path
 
 import handmade
 import numpy as np
 import pytest
 import torch
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 from handmade import Rows, dense, keyed, lookup, output
 from torch import Tensor, nn
 from torch.export import Dim
+from wire import tensors
 
 from recpile.pycompiler.server_process import ServerProcess
 from recpile.runtime_cpp import Engine
@@ -121,6 +125,35 @@ def test_an_id_computed_out_of_range_is_an_error_for_requests_only(ranker):
         engine.infer({**flat, "item": np.zeros(4, np.int64)})
     assert engine.infer(flat)["score"].shape == (4,)
     engine.stop()
+
+
+def test_or_a_row_of_zeros_which_is_counted_by_the_lookup(ranker):
+    engine = Engine(str(ranker), instances=1, out_of_range="zero")
+    flat = as_numpy(request(3))
+    assert engine.infer({**flat, "item": np.zeros(4, np.int64)})["score"].tolist() == [0, 0, 0, 0]
+    assert engine.stats()["tables"]["items"] == {"lookups": 4, "out_of_range": 4}
+    engine.stop()
+
+
+def test_a_stage_that_throws_fails_its_own_requests_as_internal_and_no_other(ranker):
+    wrong, outcomes = "stage 'items' failed: id -1 is outside table 'items'", []
+    with ServerProcess(ranker, "--instances", "1", "--max-queue-delay-microseconds", "20000") as server:
+        client = triton_grpc.InferenceServerClient(server.grpc_url)
+        came = threading.Semaphore(0)
+
+        def answered(index: int, result: triton_grpc.InferResult | None, error: Exception | None) -> None:
+            outcomes.append((index % 3 == 0, error))
+            came.release()
+
+        for index in range(60):
+            flat = as_numpy(request(3)) if index % 3 else {**as_numpy(request(3)), "item": np.zeros(2, np.int64)}
+            client.async_infer("ranker", tensors(triton_grpc, flat), partial(answered, index))
+        for _ in range(60):
+            assert came.acquire(timeout=30)
+        assert client.is_model_ready("ranker")
+    for bad, error in outcomes:
+        assert (error is not None) == bad
+        assert not bad or (error.status() == "StatusCode.INTERNAL" and wrong in error.message())
 
 
 def test_a_request_has_one_row_of_its_own(ranker):

@@ -10,19 +10,11 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, tensors
+from wire import flat_request, scrape, tensors
 
 from recpile.pycompiler.server_process import ServerError, ServerProcess
 
 LABELS = 'model="tiny_dlrm",version="1"'
-
-
-def scrape(server: ServerProcess) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=20) as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain")
-        lines = answer.read().decode().splitlines()
-    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in samples}
 
 
 def test_requests_of_both_protocols_are_counted(tiny):

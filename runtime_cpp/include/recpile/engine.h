@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -29,6 +30,54 @@ enum class PadBatches {
   kAuto,  // for models with layers smaller than fp32, whose kernels are built anew for each batch size
   kAlways,
   kNever,
+};
+
+// What becomes of an id that its table does not have.
+enum class OutOfRange {
+  kError,  // its request fails
+  kZero,   // it is looked up as a row of zeros, which a mean counts too
+};
+
+using TraceTime = std::chrono::steady_clock::time_point;
+
+// One run of a stage. Without length: it did not run.
+struct StageTrace {
+  TraceTime start, end;
+  uint64_t thread = 0;  // the kernel's number
+};
+
+// When the parts of one batch ran.
+struct BatchTrace {
+  uint64_t id = 0;  // counts an engine's batches from 1
+  int64_t candidates = 0;
+  int64_t requests = 0;
+  uint64_t thread = 0;             // of the instance; stages may run on others, side by side
+  TraceTime start;                 // the requests are being joined
+  TraceTime joined;                // the stages begin
+  std::vector<StageTrace> stages;  // in the order of ModelInfo::stages
+  TraceTime end;                   // the answers are being cut out
+};
+
+// What became of one request.
+struct RequestTrace {
+  RequestTrace() = default;
+  RequestTrace(TraceTime at, size_t pieces) : submitted(at), batches(pieces) {}
+
+  TraceTime submitted;
+  // That of each piece that the request was cut into, of most requests one. Null: it did not run.
+  std::vector<std::shared_ptr<const BatchTrace>> batches;
+};
+
+struct ModelInfo;
+// Called when a batch's requests have been answered, at `answered`, on the thread that ran it: it must neither block
+// nor throw.
+using BatchObserver = std::function<void(const ModelInfo& model, const BatchTrace& batch, TraceTime answered)>;
+
+// Where the tables lie.
+enum class TableMemory {
+  kMmap,       // in the mapped artifact: shared by all processes that serve it, and loaded as they are used
+  kHugePages,  // copied to memory of this engine's own in huge pages, where random rows are found sooner
+  kAuto,       // huge pages, if the tables are large enough to gain from them and small beside the memory available
 };
 
 struct EngineOptions {
@@ -56,8 +105,13 @@ struct EngineOptions {
   TimeoutAction timeout_action = TimeoutAction::kReject;
   // Requests that may wait; one more is refused with kUnavailable.
   int64_t max_queue_size = 4096;
+  // Either way it is counted, by table.
+  OutOfRange out_of_range = OutOfRange::kError;
+  TableMemory table_memory = TableMemory::kAuto;
   // Where FBGEMM's operator libraries lie. Empty: beside the libtorch that this process loaded.
   std::string fbgemm_dir;
+  // Empty: nobody looks on, and nothing is noted.
+  BatchObserver on_batch;
   // Compare every entry's checksum with the manifest's. Sizes, versions and CPU features are checked in any case.
   bool verify_checksums = true;
   // Priority at which the engine loads and warms up, 0 (usual) to 19 (whatever runs beside it comes first), as nice(1)
@@ -110,6 +164,8 @@ struct InferRequest {
   // Becomes true, on any thread, when nobody waits for the answer any more. If no instance has begun with the request
   // by then it is not computed, and answered with kCanceled. May be null.
   std::shared_ptr<const std::atomic<bool>> canceled = nullptr;
+  // If there is one, it is filled in by the time the callback is called.
+  std::shared_ptr<RequestTrace> trace = nullptr;
 };
 
 // The model's outputs in its order, holding the rows of this request alone.
@@ -142,6 +198,12 @@ struct StageStats {
   Histogram duration_us;  // one value a run
 };
 
+struct TableStats {
+  std::string name;
+  uint64_t lookups = 0;       // ids looked up by batches; in columns of a dense input, those of padding too
+  uint64_t out_of_range = 0;  // ids that the table does not have
+};
+
 // Counters since Load, each only ever growing (but queued).
 struct EngineStats {
   uint64_t requests_ok = 0;
@@ -163,6 +225,7 @@ struct EngineStats {
   Histogram split_us;              // cutting the outputs
   Histogram batch_size;            // candidates, without padding
   std::vector<StageStats> stages;  // in the order in which they run
+  std::vector<TableStats> tables;  // in the order of ModelInfo::tables
 };
 
 // Thread-safe: every method may be called from any thread, several at once. Loading sets libtorch to one thread an
@@ -182,6 +245,8 @@ class Engine {
   // How the number of instances was chosen, the chosen one last; empty where the options gave it.
   const std::vector<InstanceTrial>& instance_trials() const;
   EngineStats stats() const;
+  // Where the tables lie, and why there: "huge pages: 2.0 GiB of tables, 12.1 GiB of memory available".
+  const std::string& table_memory() const;
 
   // Unavailable, and counted as shed, if a request would find the queue full, or the engine stopping: so that one need
   // not be decoded to be refused.

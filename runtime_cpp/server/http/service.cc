@@ -6,6 +6,7 @@
 #include <new>
 #include <utility>
 
+#include "http/status.h"
 #include "kserve/control_json.h"
 #include "kserve/infer_codec.h"
 #include "kserve/metadata.h"
@@ -18,26 +19,6 @@ namespace {
 
 using kserve::Excerpt;
 using serving::Clock;
-
-int HttpStatus(StatusCode code) {
-  switch (code) {
-    case StatusCode::kOk:
-      return 200;
-    case StatusCode::kInvalidArgument:
-      return 400;
-    case StatusCode::kNotFound:
-      return 404;
-    case StatusCode::kUnavailable:
-      return 503;
-    case StatusCode::kUnsupported:
-      return 501;
-    case StatusCode::kCanceled:
-      return 499;  // nobody reads it; the number is what other servers log
-    case StatusCode::kInternal:
-      return 500;
-  }
-  return 500;
-}
 
 Response Failure(const Status& status) { return ErrorResponse(HttpStatus(status.code()), status.message()); }
 
@@ -83,6 +64,7 @@ struct Service::Pending {
   std::vector<kserve::OutputChoice> outputs;
   std::string traceparent;
   Done done;
+  std::shared_ptr<RequestTrace> trace;
 };
 
 Service::Service(serving::Context context) : context_(std::move(context)) {}
@@ -185,6 +167,7 @@ void Service::Infer(Request request, const Route& route, Done done) {
   pending->id = std::move(decoded.value().id);
   pending->outputs = std::move(decoded.value().outputs);
   decoded.value().request.canceled = request.gone;
+  if (context_.trace) pending->trace = decoded.value().request.trace = std::make_shared<RequestTrace>();
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     try {
       pending->done([this, pending, result = std::move(result)] { return Finished(*pending, result); });
@@ -203,7 +186,9 @@ Response Service::Finished(const Pending& pending, const InferResult& result) co
                   .id = pending.id,
                   .traceparent = serving::ValidTraceparent(pending.traceparent),
                   .status = result.status(),
-                  .elapsed = Clock::now() - pending.started});
+                  .started = pending.started,
+                  .elapsed = Clock::now() - pending.started,
+                  .trace = pending.trace});
   }
   return Encode(info, pending.id, pending.outputs, result, context_.memory);
 }

@@ -77,6 +77,22 @@ void AddModels(Families* families) {
   families->Gauge(
       "model_loaded_timestamp_seconds", "When this version was loaded, in Unix time",
       [](const Sample& one) { return std::chrono::duration<double>(one.model.loaded_at.time_since_epoch()).count(); });
+  families->Gauge("model_age_seconds", "Since this version was loaded", [](const Sample& one) {
+    return std::chrono::duration<double>(std::chrono::system_clock::now() - one.model.loaded_at).count();
+  });
+}
+
+// One counter a table.
+void AddTableCounter(Families* families, const char* name, const char* help, uint64_t TableStats::* which) {
+  families->Custom(name, help, MetricType::Counter, [which](const Sample& one, MetricFamily* family) {
+    for (const TableStats& table : one.stats.tables) {
+      family->metric.push_back(Labelled(one, {{"table", table.name}}));
+      family->metric.back().counter.value = static_cast<double>(table.*which);
+    }
+  });
+}
+
+void AddTables(Families* families) {
   families->Custom("table_bytes", "Size of an embedding table", MetricType::Gauge,
                    [](const Sample& one, MetricFamily* family) {
                      for (const TableInfo& table : one.model.info.tables) {
@@ -84,6 +100,16 @@ void AddModels(Families* families) {
                        family->metric.back().gauge.value = static_cast<double>(table.bytes);
                      }
                    });
+  AddTableCounter(families, "table_lookup_count", "Ids looked up in a table", &TableStats::lookups);
+  AddTableCounter(families, "table_out_of_range_count", "Ids that a table does not have", &TableStats::out_of_range);
+}
+
+// A counter of no model.
+MetricFamily OfServer(const char* name, const char* help, uint64_t value) {
+  MetricFamily family{
+      .name = std::string("recpile_") + name, .help = help, .type = MetricType::Counter, .metric = {{}}};
+  family.metric[0].counter.value = static_cast<double>(value);
+  return family;
 }
 
 }  // namespace
@@ -97,7 +123,14 @@ std::vector<MetricFamily> Collector::Collect() const {
   AddBatches(&families);
   AddTimes(&families);
   AddModels(&families);
-  return families.Take();
+  AddTables(&families);
+  std::vector<MetricFamily> all = families.Take();
+  if (spans_ != nullptr) {
+    all.push_back(OfServer("otlp_exported_count", "Requests whose spans a collector took", spans_->exported));
+    all.push_back(
+        OfServer("otlp_dropped_count", "Requests whose spans found no room, or were refused", spans_->dropped));
+  }
+  return all;
 }
 
 }  // namespace recpile::metrics

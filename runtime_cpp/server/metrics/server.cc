@@ -13,8 +13,8 @@ class Server::Impl {
  public:
   Impl(std::string host, const std::string& bind) : host_(std::move(host)), exposer_(bind, /*num_threads=*/2) {}
 
-  void Serve(const serving::Models* models) {
-    collector_ = std::make_shared<Collector>(models);
+  void Serve(const serving::Models* models, const serving::SpanCounts* spans) {
+    collector_ = std::make_shared<Collector>(models, spans);
     exposer_.RegisterCollectable(collector_);
   }
   std::string address() const { return host_ + ":" + std::to_string(exposer_.GetListeningPorts().at(0)); }
@@ -42,7 +42,7 @@ Result<std::unique_ptr<Server>> Server::Bind(const ServerOptions& options) {
   }
 }
 
-void Server::Serve(const serving::Models* models) { impl_->Serve(models); }
+void Server::Serve(const serving::Models* models, const serving::SpanCounts* spans) { impl_->Serve(models, spans); }
 std::string Server::address() const { return impl_->address(); }
 
 }  // namespace recpile::metrics

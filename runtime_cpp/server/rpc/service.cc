@@ -20,6 +20,7 @@ struct Service::Pending {
   serving::ModelPtr model;
   Clock::time_point started;
   std::vector<kserve::OutputChoice> outputs;
+  std::shared_ptr<RequestTrace> trace;  // null: nobody asks
 };
 
 Service::Service(serving::Context context, CallHost* host) : context_(std::move(context)), host_(host) {}
@@ -151,7 +152,7 @@ void Service::Infer(InferCall* call) {
   const auto& request = call->request();
   const auto found = context_.models->Find(request->model_name(), request->model_version());
   if (!found.ok()) return call->Finish(ToGrpc(found.status()));
-  const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, {}});
+  const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, {}, {}});
   if (const Status room = serving::CheckRoom(pending->model, started); !room.ok()) {
     return call->Finish(Finished(*pending, room));
   }
@@ -163,6 +164,7 @@ void Service::Infer(InferCall* call) {
   LimitTimeout(call->Deadline(), &decoded.value().request);
   decoded.value().request.canceled = call->gone();
   pending->outputs = std::move(decoded.value().outputs);
+  if (context_.trace) pending->trace = decoded.value().request.trace = std::make_shared<RequestTrace>();
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
     pending->call->FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
   });
@@ -179,7 +181,9 @@ grpc::Status Service::Finished(const Pending& pending, const InferResult& result
                   .id = request.id(),
                   .traceparent = serving::ValidTraceparent(traceparent),
                   .status = result.status(),
-                  .elapsed = Clock::now() - pending.started});
+                  .started = pending.started,
+                  .elapsed = Clock::now() - pending.started,
+                  .trace = pending.trace});
   }
   if (!result.ok()) return ToGrpc(result.status());
   try {

@@ -1,5 +1,7 @@
 #include "serving/context.h"
 
+#include <algorithm>
+
 namespace recpile::serving {
 
 std::vector<RepositoryEntry> Index(const Context& context) {
@@ -9,6 +11,21 @@ std::vector<RepositoryEntry> Index(const Context& context) {
     index.push_back({model->info.name, model->info.version, "READY", ""});
   }
   return index;
+}
+
+RunTimes RunTimesOf(const std::shared_ptr<const RequestTrace>& trace) {
+  RunTimes times;
+  if (trace == nullptr) return times;
+  times.submitted = trace->submitted;
+  for (const auto& batch : trace->batches) {
+    if (batch == nullptr || batch->id == 0) continue;
+    if (times.batch == nullptr || batch->start < times.start) {
+      times.start = batch->start;
+      times.batch = batch;
+    }
+    times.end = std::max(times.end, batch->end);
+  }
+  return times;
 }
 
 Status NoRepository() {

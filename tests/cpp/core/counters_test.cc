@@ -45,17 +45,25 @@ TEST(Histogram, TimesAreCountedInWholeMicrosecondsAndSummedAsTheyAre) {
   EXPECT_DOUBLE_EQ(counter.ReadMicroseconds().sum, 2.1);
 }
 
-TEST(ReadStats, EveryStageHasItsName) {
-  Counters counters(2);
+TEST(ReadStats, EveryStageAndTableHasItsName) {
+  Counters counters(2, 2);
   counters.stages[1].Add(nanoseconds(5000));
   ++counters.requests_shed;
-  const EngineStats stats = ReadStats(counters, {{"bags", "embedding"}, {"dense", "compiled"}});
+  counters.tables[1].lookups += 7;
+  ++counters.tables[1].out_of_range;
+  const EngineStats stats =
+      ReadStats(counters, {.stages = {{"bags", "embedding"}, {"dense", "compiled"}}, .tables = {{"user"}, {"item"}}});
   ASSERT_EQ(stats.stages.size(), 2u);
   EXPECT_EQ(stats.stages[1].name, "dense");
   EXPECT_EQ(stats.stages[1].kind, "compiled");
   EXPECT_EQ(stats.stages[1].duration_us.count(), 1u);
   EXPECT_EQ(stats.stages[0].duration_us.count(), 0u);
   EXPECT_EQ(stats.requests_shed, 1u);
+  ASSERT_EQ(stats.tables.size(), 2u);
+  EXPECT_EQ(stats.tables[0].lookups, 0u);
+  EXPECT_EQ(stats.tables[1].name, "item");
+  EXPECT_EQ(stats.tables[1].lookups, 7u);
+  EXPECT_EQ(stats.tables[1].out_of_range, 1u);
 }
 
 }  // namespace

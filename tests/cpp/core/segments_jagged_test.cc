@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <map>
 
-#include "coalesce/segments.h"
+#include "coalesce/coalescer.h"
+#include "coalesce/cut.h"
 #include "toy_request.h"
 
 namespace recpile {
@@ -145,6 +147,34 @@ TEST(CheckIds, KeyThatNoTableReadsMayHoldAnything) {
       ParseManifest(Replaced(kToyManifest, R"("row": 1, "table": "sizes")", R"("row": 0, "table": "sizes")"));
   ASSERT_TRUE(model.ok());
   EXPECT_EQ(Refusal(With(TwoCandidates(), Of<int64_t>("sparse.values", {4}, {1, 2, 3, kHuge})), model.value()), "");
+}
+
+TEST(CheckIds, EachTablesStrangersAreCountedThoughTheFirstIsAnError) {
+  std::map<int32_t, uint64_t> counted;
+  const IdPolicy policy{OutOfRange::kError, [&](int32_t table, uint64_t ids) { counted[table] += ids; }};
+  const auto request = With(TwoCandidates(), Of<int64_t>("sparse.values", {4}, {-1, 10, 3, 20}));
+  EXPECT_FALSE(CheckRequest(ToyModel(), request, policy).ok());
+  EXPECT_EQ(counted, (std::map<int32_t, uint64_t>{{0, 2}, {1, 1}}));
+}
+
+TEST(CheckIds, AStrangerThatIsNoErrorMarksItsRequestItsPiecesAndItsBatch) {
+  const Manifest model = ToyModel();
+  uint64_t counted = 0;
+  const IdPolicy policy{OutOfRange::kZero, [&](int32_t, uint64_t ids) { counted += ids; }};
+  const auto clean = CheckRequest(model, TwoCandidates(), policy);
+  const auto marked =
+      CheckRequest(model, With(TwoCandidates(), Of<int32_t>("history.values", {3}, {7, 100, 9})), policy);
+  ASSERT_TRUE(clean.ok() && marked.ok());
+  EXPECT_EQ(counted, 1u);
+  EXPECT_FALSE(clean.value().out_of_range);
+  EXPECT_TRUE(marked.value().out_of_range);
+  for (const CheckedRequest& piece : Cut(model, marked.value(), 1)) EXPECT_TRUE(piece.out_of_range);
+  EXPECT_TRUE(Leading(model, marked.value(), 1).out_of_range);
+
+  BatchBuffers buffers;
+  const CheckedRequest* const both[] = {&clean.value(), &marked.value()};
+  EXPECT_TRUE(Coalesce(model, both, buffers).out_of_range);
+  EXPECT_FALSE(Coalesce(model, std::span(both).first(1), buffers).out_of_range);
 }
 
 }  // namespace
