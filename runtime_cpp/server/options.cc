@@ -33,6 +33,7 @@ struct Raw {
   uint64_t max_request_bytes = http::ServerOptions().max_request_bytes;
   int64_t timeout_seconds = 30;
   serving::TlsFiles tls;
+  recording::RecordingOptions recording;
   int64_t grace_seconds = 30;
   std::string log_format = "text";
 };
@@ -136,6 +137,17 @@ void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
   Text(app, "Network", "--tls-client-ca", raw.tls.client_ca, "FILE", "PEM: let in clients of these authorities only");
 }
 
+void AddRecording(CLI::App& app, Raw& raw) {
+  Text(app, "Recording", "--record", raw.recording.file, "FILE",
+       "Record live requests with their answers, for `recpile replay`; goes on in a recording that is there");
+  app.add_option("--record-share", raw.recording.share, "Share of the requests that is recorded")
+      ->check(CLI::Range(0.0, 1.0))
+      ->option_text("SHARE [0.01]")
+      ->group("Recording");
+  Number(app, "Recording", "--record-max-bytes", raw.recording.max_bytes, 1024, int64_t{1} << 50,
+         "Recording ends when the file would be larger");
+}
+
 void AddProcess(CLI::App& app, CommandLine& options, Raw& raw) {
   Number(app, "Process", "--grace-seconds", raw.grace_seconds, 0, kDaySeconds, "How long a shutdown may take");
   Choice(app, "Process", "--log-level", options.log_level, {"debug", "info", "warn", "error", "off"},
@@ -162,6 +174,7 @@ std::string Mistake(const CommandLine& options, const Raw& raw) {
   if (raw.tls.certificate.empty() != raw.tls.key.empty()) return "--tls-certificate and --tls-key go together";
   if (raw.tls.certificate.empty() && !raw.tls.client_ca.empty()) return "--tls-client-ca needs --tls-certificate";
   if (raw.http_port == "off" && raw.grpc_port == "off") return "--http-port and --grpc-port cannot both be off";
+  if (raw.recording.share == 0) return "--record-share: got 0; use a number above 0 and up to 1";
   if (!kHasGrpc && raw.grpc_port != "off") return "--grpc-port: this build has no gRPC; use off";
   return "";
 }
@@ -195,6 +208,7 @@ void Finish(const Raw& raw, CommandLine& options) {
   };
   both(options.http);
   both(options.grpc);
+  if (!raw.recording.file.empty()) options.recording = raw.recording;
   SetPort(raw.http_port, raw.host, &options.http);
   SetPort(raw.grpc_port, raw.host, &options.grpc);
   SetPort(raw.metrics_port, raw.host, &options.metrics);
@@ -223,6 +237,7 @@ std::variant<CommandLine, int> ParseCommandLine(int argc, char** argv) {
   AddModels(app, options, raw);
   AddBatching(app, options.engine, raw);
   AddNetwork(app, options, raw);
+  AddRecording(app, raw);
   AddProcess(app, options, raw);
   try {
     app.parse(argc, argv);
