@@ -138,14 +138,12 @@ void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
 }
 
 void AddRecording(CLI::App& app, Raw& raw) {
-  Text(app, "Recording", "--record", raw.recording.file, "FILE",
-       "Record live requests with their answers, for `recpile replay`; goes on in a recording that is there");
-  app.add_option("--record-share", raw.recording.share, "Share of the requests that is recorded")
-      ->check(CLI::Range(0.0, 1.0))
-      ->option_text("SHARE [0.01]")
-      ->group("Recording");
-  Number(app, "Recording", "--record-max-bytes", raw.recording.max_bytes, 1024, int64_t{1} << 50,
-         "Recording ends when the file would be larger");
+  CLI::Option* const record = Text(app, "Recording", "--record", raw.recording.file, "FILE",
+                                   "Record live requests and their answers, for `recpile replay`");
+  Text(app, "Recording", "--record-share", raw.recording.share, "SHARE [0.01]", "Of the requests, up to 1")
+      ->needs(record);
+  Number(app, "Recording", "--record-max-bytes", raw.recording.max_bytes, 1024, int64_t{1} << 50, "Then it ends")
+      ->needs(record);
 }
 
 void AddProcess(CLI::App& app, CommandLine& options, Raw& raw) {
@@ -174,7 +172,6 @@ std::string Mistake(const CommandLine& options, const Raw& raw) {
   if (raw.tls.certificate.empty() != raw.tls.key.empty()) return "--tls-certificate and --tls-key go together";
   if (raw.tls.certificate.empty() && !raw.tls.client_ca.empty()) return "--tls-client-ca needs --tls-certificate";
   if (raw.http_port == "off" && raw.grpc_port == "off") return "--http-port and --grpc-port cannot both be off";
-  if (raw.recording.share == 0) return "--record-share: got 0; use a number above 0 and up to 1";
   if (!kHasGrpc && raw.grpc_port != "off") return "--grpc-port: this build has no gRPC; use off";
   return "";
 }
