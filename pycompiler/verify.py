@@ -11,6 +11,7 @@ from recpile.passes.base import Pass
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.debugging.describe import told_difference
+from recpile.pycompiler.eval_data import EvalData
 from recpile.pycompiler.exactness import Step, difference_of, runner
 from recpile.pycompiler.inputs import check_inputs
 from recpile.pycompiler.parity import artifact_stages, through_engine
@@ -29,10 +30,11 @@ Model = tuple[nn.Module, InputSchema]
 @dataclass(frozen=True)
 class VerifyOptions:
     """`tolerance`: how far the last runtime may be from eager (None: 1e-5 for an fp32 artifact, any for others).
-    `passes`: the user's own, as at export. `engine`: also through the C++ engine, which `start` starts."""
+    `passes`, `calibration`: as at export. `engine`: also through the C++ engine, which `start` starts."""
 
     tolerance: float | None = None
     passes: tuple[Pass, ...] = ()
+    calibration: EvalData | None = None
     engine: bool = True
     start: StartEngine = start_engine
 
@@ -60,7 +62,7 @@ def verify(
     found = _Found()
     wanted = eager(*model, flat) if model else None
     if model is not None and wanted is not None:
-        steps = rebuild(*model, manifest, options.passes)
+        steps = rebuild(*model, manifest, options.passes, options.calibration)
         _compare_passes(found, model, steps, flat, wanted)
         _compare_artifact(found, steps, exported, flat)
     differences, fault, values = artifact_stages.against_exported(compiled, exported, flat)

@@ -8,9 +8,22 @@ import sys
 import warnings
 
 from recpile.pycompiler.artifact.manifest import recpile_version
-from recpile.pycompiler.cli import checkpoint, debug, doctor, eval, export, inspect, run, schema, serve, verify
+from recpile.pycompiler.cli import (
+    checkpoint,
+    debug,
+    doctor,
+    eval,
+    export,
+    inspect,
+    record,
+    replay,
+    run,
+    schema,
+    serve,
+    verify,
+)
 
-_COMMANDS = (export, checkpoint, schema, doctor, inspect, run, eval, debug, verify, serve)
+_COMMANDS = (export, checkpoint, schema, doctor, inspect, run, eval, debug, verify, serve, record, replay)
 
 
 def main(argv: list[str] | None = None) -> int:

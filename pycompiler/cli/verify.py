@@ -11,6 +11,7 @@ from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
 from recpile.pycompiler.cli.model_options import ModelOptions, add_checkpoint_options, add_schema_options
+from recpile.pycompiler.cli.precision import read_data
 from recpile.pycompiler.cli.run import add_input_options, read_inputs
 from recpile.pycompiler.parity.comparison import Comparison
 from recpile.pycompiler.verify import VerifyOptions, verify
@@ -36,6 +37,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="MODULE:NAME",
         help="a pass of your own that the artifact was exported with; repeatable",
     )
+    parser.add_argument("--calibration", metavar="FILE", help="the rows that layers in int8-static were exported with")
     parser.add_argument(
         "--tolerance", type=float, help="of the last runtime to eager (default 1e-5 for an fp32 artifact, else any)"
     )
@@ -46,11 +48,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> int:
     if bool(options.model) != bool(options.checkpoint):
         raise ValueError("--model and --checkpoint go together: give both, or neither")
-    if options.passes and not options.model:
-        raise ValueError("--pass runs on the captured model: give --model and --checkpoint as well")
-    chosen = VerifyOptions(options.tolerance, tuple(map(load_pass, options.passes)), not options.no_engine)
+    if (options.passes or options.calibration) and not options.model:
+        raise ValueError("--pass and --calibration are for the captured model: give --model and --checkpoint as well")
     artifact = Artifact(options.artifact)
     model = load_model(options.model, options.checkpoint, ModelOptions.of(options)) if options.model else None
+    calibration = read_data(options.calibration, model[1]) if options.calibration and model else None
+    passes = tuple(map(load_pass, options.passes))
+    chosen = VerifyOptions(options.tolerance, passes, calibration, not options.no_engine)
     report = verify(artifact, read_inputs(options, artifact.manifest), model, chosen)
     table = Table()
     for column in ("what", "against"):

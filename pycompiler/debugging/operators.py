@@ -52,7 +52,8 @@ class GraphRunner:
     def run(self, args: Sequence[object], hook: OperatorHook) -> list[Tensor]:
         """The graph's outputs. `hook` sees every operator that gives a tensor as soon as it has run."""
         with torch.no_grad():
-            return list(_Shown(self.module, self.stage, self._sources, hook).run(*args))
+            given = _Shown(self.module, self.stage, self._sources, hook).run(*args)
+        return [given] if isinstance(given, Tensor) else list(given)
 
 
 def source_near(node: Node) -> str:

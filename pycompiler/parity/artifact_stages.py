@@ -105,7 +105,8 @@ def against_exported(
             allowed = difference_of(*pair)[1]
             given = [values[name] for name in stage["inputs"]]
             if stage["precision"] != "fp32":
-                rounding = allowed_rounding(exported.exported(stage["name"]), given, list(wanted.values()))
+                int8 = any(layer["dtype"].startswith("int8") for layer in stage.get("layers", ()))
+                rounding = allowed_rounding(exported.exported(stage["name"]), given, list(wanted.values()), int8)
                 allowed = max(allowed, rounding)
             one = StageDifference(stage["name"], parity_of(*pair), allowed)
             differences.append(one)

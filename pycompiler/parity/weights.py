@@ -127,4 +127,4 @@ def _reader(program: ExportedProgram, name: str) -> str:
 
 def _own_name(name: str) -> str:
     """As the checkpoint has it: without what capture and casting put around it."""
-    return name.removeprefix("model.").removesuffix("_bf16")
+    return name.removeprefix("model.").removesuffix("_bf16").removesuffix("_fp16")

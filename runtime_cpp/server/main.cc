@@ -15,6 +15,7 @@
 #include "front_door.h"
 #include "logging.h"
 #include "options.h"
+#include "recording/recorder.h"
 #include "serving/context.h"
 #include "signals.h"
 #include "tracing/tracing.h"
@@ -48,14 +49,18 @@ void WarnOfTooManyInstances(const serving::Models& models, const serving::Served
       fresh.info.name, fresh.info.version, others, instances, AvailableCores());
 }
 
+serving::ModelPtr Watched(recording::Recorder* recorder, serving::ModelPtr model) {
+  return recorder == nullptr ? model : recorder->Watch(model);
+}
+
 // Loads what is to be there from the first request on.
 Status LoadAtStart(const CommandLine& options, serving::Models* models, serving::Repository* repository,
-                   serving::Worker* reaper) {
+                   recording::Recorder* recorder, serving::Worker* reaper) {
   if (repository == nullptr) {
     RECPILE_ASSIGN_OR_RETURN(serving::ModelPtr model,
                              LoadEngineModel(options.artifact, options.model_name, "", options.engine, reaper));
     const std::string name = model->info.name;
-    models->Publish(name, {std::move(model)});
+    models->Publish(name, {Watched(recorder, std::move(model))});
     return Status();
   }
   if (options.load_at_start.empty() && options.repository->control) return Status();
@@ -72,7 +77,8 @@ std::string Served(const serving::Models& models) {
 }
 
 int Serve(CommandLine options) {
-  // Destroyed in the opposite order: the ports go first, then the models, and the reaper stops their engines.
+  // Destroyed in the opposite order: the ports go first, then the models, and the reaper stops their engines, whose
+  // last answers are recorded and traced.
   std::unique_ptr<tracing::Tracing> tracing;
   if (auto begun = tracing::Tracing::Begin(options.trace_file, options.otlp, options.otlp_sample_ratio); begun.ok()) {
     tracing = std::move(begun).value();
@@ -80,6 +86,12 @@ int Serve(CommandLine options) {
     return Fail(kExitBadInput, begun.status());
   }
   options.engine.on_batch = tracing->OnBatch();
+  std::unique_ptr<recording::Recorder> recorder;
+  if (options.recording) {
+    auto opened = recording::Recorder::Open(*options.recording);
+    if (!opened.ok()) return Fail(kExitBadInput, opened.status());
+    recorder = std::move(opened).value();
+  }
   serving::Worker reaper;
   reaper.Post([&options] { LowerThreadPriority(options.load_nice); });
   serving::Models models;
@@ -101,11 +113,12 @@ int Serve(CommandLine options) {
           if (engine.instances == 0 && before.ok()) engine.instances = before.value()->instances;
           auto loaded = LoadEngineModel(file.path, name, file.version, engine, &reaper);
           const bool versions_stay = options.repository->versions == serving::VersionPolicy::kAll;
-          if (loaded.ok()) WarnOfTooManyInstances(models, *loaded.value(), versions_stay);
-          return loaded;
+          if (!loaded.ok()) return loaded;
+          WarnOfTooManyInstances(models, *loaded.value(), versions_stay);
+          return Result<serving::ModelPtr>(Watched(recorder.get(), std::move(loaded).value()));
         });
   }
-  if (const Status loaded = LoadAtStart(options, &models, repository.get(), &reaper); !loaded.ok()) {
+  if (const Status loaded = LoadAtStart(options, &models, repository.get(), recorder.get(), &reaper); !loaded.ok()) {
     return Fail(kExitBadInput, loaded);
   }
   const Status serving = door.Serve({.models = &models,

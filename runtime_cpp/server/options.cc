@@ -35,6 +35,7 @@ struct Raw {
   uint64_t max_request_bytes = http::ServerOptions().max_request_bytes;
   int64_t timeout_seconds = 30;
   serving::TlsFiles tls;
+  recording::RecordingOptions recording;
   int64_t grace_seconds = 30;
   std::string log_format = "text";
   std::string trace_out;
@@ -106,6 +107,15 @@ void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
   Text(app, "Network", "--tls-certificate", raw.tls.certificate, "FILE", "PEM: speak TLS, on HTTP's and gRPC's ports");
   Text(app, "Network", "--tls-key", raw.tls.key, "FILE", "PEM: the certificate's key");
   Text(app, "Network", "--tls-client-ca", raw.tls.client_ca, "FILE", "PEM: let in clients of these authorities only");
+}
+
+void AddRecording(CLI::App& app, Raw& raw) {
+  CLI::Option* const record = Text(app, "Recording", "--record", raw.recording.file, "FILE",
+                                   "Record live requests and their answers, for `recpile replay`");
+  Text(app, "Recording", "--record-share", raw.recording.share, "SHARE [0.01]", "Of the requests, up to 1")
+      ->needs(record);
+  Number(app, "Recording", "--record-max-bytes", raw.recording.max_bytes, 1024, int64_t{1} << 50, "Then it ends")
+      ->needs(record);
 }
 
 void AddProcess(CLI::App& app, CommandLine& options, Raw& raw) {
@@ -190,6 +200,7 @@ void Finish(const Raw& raw, CommandLine& options) {
   };
   both(options.http);
   both(options.grpc);
+  if (!raw.recording.file.empty()) options.recording = raw.recording;
   SetPort(raw.http_port, raw.host, &options.http);
   SetPort(raw.grpc_port, raw.host, &options.grpc);
   SetPort(raw.metrics_port, raw.host, &options.metrics);
@@ -218,6 +229,7 @@ std::variant<CommandLine, int> ParseCommandLine(int argc, char** argv) {
   AddModels(app, options, raw);
   AddBatching(app, options.engine, raw);
   AddNetwork(app, options, raw);
+  AddRecording(app, raw);
   AddProcess(app, options, raw);
   try {
     app.parse(argc, argv);

@@ -9,6 +9,7 @@
 
 #include "http/server.h"
 #include "metrics/options.h"
+#include "recording/options.h"
 #include "recpile/engine.h"
 #include "rpc/options.h"
 #include "serving/repository.h"
@@ -34,6 +35,7 @@ struct CommandLine {
   std::optional<metrics::ServerOptions> metrics = metrics::ServerOptions();
 
   bool shared_memory = false;
+  std::optional<recording::RecordingOptions> recording;
 
   // EngineOptions::load_nice of what is loaded while the server serves; what it loads before may have all cores.
   int load_nice = 19;

@@ -31,6 +31,17 @@ TEST(Options, DefaultsAreTheLibraries) {
   EXPECT_EQ(options.metrics->port, 8002);
   EXPECT_TRUE(options.engine.verify_checksums);
   EXPECT_FALSE(options.repository);
+  EXPECT_FALSE(options.recording);
+}
+
+TEST(Options, Recording) {
+  const auto parsed = Parse({"m.pt2", "--record", "r.rec", "--record-share", "0.5", "--record-max-bytes", "4096"});
+  const auto& recording = std::get<CommandLine>(parsed).recording;
+  ASSERT_TRUE(recording);
+  EXPECT_EQ(recording->file, "r.rec");
+  EXPECT_EQ(recording->share, 0.5);
+  EXPECT_EQ(recording->max_bytes, 4096U);
+  EXPECT_EQ(std::get<int>(Parse({"m.pt2", "--record-share", "0.5"})), 2);  // of what?
 }
 
 TEST(Options, AllOfThemArrive) {
