@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
+from recpile.pycompiler.capturable import refuse_unready
 from recpile.pycompiler.decisions import watch_decisions
 from recpile.pycompiler.effects import refuse_effects, refuse_max_norm
 from recpile.pycompiler.export_errors import export_message, quiet_export
@@ -41,6 +42,7 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     CaptureError names what torch.export could not take, or a batch size that got baked in.
     """
     check_forward(model, schema)
+    refuse_unready(model)
     refuse_max_norm(model)
     # A copy of the modules that shares their weights: swapping must not change the caller's model; tables are large.
     weights = {id(one): one for one in (*model.parameters(), *model.buffers())}
