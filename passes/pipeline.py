@@ -21,6 +21,7 @@ from recpile.passes.quantize_dense import QuantizeDense
 from recpile.passes.quantize_tables import QuantizeTables, TablePrecision
 from recpile.passes.remove_identities import RemoveIdentities
 from recpile.passes.remove_no_ops import RemoveNoOps
+from recpile.passes.split_request_columns import SplitRequestColumns
 from recpile.passes.split_stages import SplitStages
 from recpile.passes.stack_branches import StackBranches
 from recpile.passes.undo_permutes import UndoPermutes
@@ -65,6 +66,8 @@ def passes(
         MergeLinears(),
         FlattenInteractions(),
         StackBranches(),
+        # Behind merging and stacking, which look for layers over the same input: the merged layer is cut as one.
+        SplitRequestColumns(),
         # After batching: tables of different types share a call once they are packed, so types never split a group.
         QuantizeTables(tables),
         # Every lookup is packed now, and becomes a stage.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from compiler.graphs import Computes, aten, captured, lookup_calls, reasons
+from compiler.two_axes import farthest, repeats
 from torch import Tensor, nn
 from torch.fx import Node
 from torchrec.modules.embedding_configs import EmbeddingConfig
@@ -18,11 +19,7 @@ from recpile.passes.invariants import verify
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.passes.remove_identities import RemoveIdentities
-from recpile.pycompiler.artifact.manifest import build_manifest
-from recpile.pycompiler.exactness import runner
 from recpile.pycompiler.program import Program
-from recpile.pycompiler.quality import compare, eager
-from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST, Dense, Input, Jagged, KeyedJagged
 
 IDS = torch.int64
@@ -44,12 +41,6 @@ def staged(model: nn.Module, *inputs: Input) -> Program:
     return run_passes(captured(model, *inputs), passes(TablePrecision(), "fp32"))
 
 
-def repeats(program: Program) -> list[list[str]]:
-    """What is repeated for every candidate, by shape."""
-    nodes = [node for node in program.graph.graph.nodes if node.target is aten.index_select.default]
-    return [[str(size) for size in node.args[0].meta["val"].shape[1:]] for node in nodes]
-
-
 def axis(node: Node, program: Program) -> str:
     """The axis of a value's rows."""
     named = zip(program.graph.graph_signature.user_inputs, program.schema.graph_tensors(), strict=True)
@@ -57,20 +48,6 @@ def axis(node: Node, program: Program) -> str:
     sizes = {str(by_name[name].meta["val"].shape[-1 if ".lengths" in spec.name else 0]): spec for name, spec in named}
     spec = sizes[str(node.meta["val"].shape[0])]
     return str(spec.shape[-1 if ".lengths" in spec.name else 0])
-
-
-def farthest(model: nn.Module, program: Program, whole: Program) -> float:
-    """The largest difference from eager, for one request and several. `whole`: a split program, for the ids' ranges."""
-    manifest = build_manifest(whole, "1", {}, {})
-    answer, largest = runner(program), 0.0
-    for candidates, requests, longest in ((1, 1, 3), (5, 1, 3), (7, 3, 3), (6, 2, 0), (4, 4, 2)):
-        flat = random_inputs(manifest, candidates, candidates, longest, requests)
-        assert flat[CANDIDATE_TO_REQUEST].max() + 1 == requests
-        wanted = list(eager(model, program.schema, flat))
-        got = list(answer(flat))
-        assert [one.shape for one in wanted] == [one.shape for one in got]
-        largest = max(largest, compare(wanted, got).max)
-    return largest
 
 
 def towers() -> nn.Module:
