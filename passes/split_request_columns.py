@@ -75,7 +75,10 @@ def _parts(layer: Linear, map_: Node) -> list[Node]:
 
 
 def _is_repeated(node: Node, map_: Node) -> bool:
-    return node.target is _REPEAT and node.args[1] == 0 and node.args[2] is map_
+    if node.target is not _REPEAT:
+        return False
+    _, axis, rows = node.args
+    return axis in (0,) and rows is map_
 
 
 def _columns(node: Node) -> int:
