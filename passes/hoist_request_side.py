@@ -9,9 +9,11 @@ import torch
 from torch.fx import GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
+from recpile.passes.branches import is_size
 from recpile.passes.graph import EMBEDDING_BAGS, LookupCall, editable, recaptured
 from recpile.passes.request_cost import RequestCost
-from recpile.passes.row_wise import RESHAPES, is_row_wise
+from recpile.passes.request_sizes import forget_sizes
+from recpile.passes.row_wise import RESHAPES, is_row_wise, rows_a_request, unshaped
 from recpile.pycompiler.operators import NONE
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.request_axis import PAD_BAGS, REPEAT_BAGS
@@ -20,12 +22,6 @@ from recpile.pycompiler.source_lines import named
 
 aten = torch.ops.aten
 _REPEAT = aten.index_select.default
-_ASSERTIONS = (
-    aten._assert_scalar.default,
-    aten.sym_constrain_range_for_size.default,
-    aten.sym_constrain_range.default,
-    aten._assert_tensor_metadata.default,
-)
 
 
 class HoistRequestSide(Pass):
@@ -44,7 +40,7 @@ class HoistRequestSide(Pass):
         module = editable(program.graph)
         hoist = _Hoist(module, program)
         hoist.walk()
-        _forget_sizes(module)
+        forget_sizes(module)
         left = next((node for node in module.graph.nodes if node.target is REPEAT_BAGS and node.users), None)
         if left is not None:
             reader = next(iter(left.users))
@@ -145,7 +141,7 @@ class _Hoist:
                 known = columns == 1 and len(call.values) == 1
             else:
                 known = values in self.rows
-                rows = self._rows_of(node) or 0
+                rows = rows_a_request(node, self.batch) or 0
             if not known or rows == 0:
                 return False
         if any(one not in self.bags and one not in self.rows for one in call.weights):
@@ -166,7 +162,7 @@ class _Hoist:
         """Whether these ids and lengths were repeated together."""
         if values not in self.bags or lengths not in self.lengths:
             return False
-        return _unshaped(self.bags[values].lengths) is _unshaped(self.lengths[lengths])
+        return unshaped(self.bags[values].lengths) is unshaped(self.lengths[lengths])
 
     def _padding(self, node: Node) -> bool:
         values, lengths, *rest = node.args
@@ -188,30 +184,20 @@ class _Hoist:
         return True
 
     def _on_rows(self, node: Node) -> bool:
-        inputs = [one for one in node.all_input_nodes if one in self.variable and not _is_size(one)]
-        if not inputs or any(one not in self.rows for one in inputs) or _is_size(node):
+        inputs = [one for one in node.all_input_nodes if one in self.variable and not is_size(one)]
+        if not inputs or any(one not in self.rows for one in inputs) or is_size(node):
             return False
         if len({self.rows[one].rows for one in inputs}) != 1:
             return False
         if not is_row_wise(node, lambda one: isinstance(one, Node) and one in self.rows):
             return False
-        rows = self._rows_of(node)
+        rows = rows_a_request(node, self.batch)
         if rows is None:
             return False
         made = self._reshaped(node) if node.target in RESHAPES else self._copy(node, self._before)
         self.rows[node] = _Rows(made, rows)
         self.cost.add(node)
         return True
-
-    def _rows_of(self, node: Node) -> int | None:
-        """How many rows a request's candidate has on the first axis of `node`; None if they are not a whole number."""
-        value = node.meta["val"]
-        value = value[0] if isinstance(value, (list, tuple)) else value
-        if not value.ndim or any(isinstance(size, torch.SymInt) for size in value.shape[1:]):
-            return None
-        size = value.shape[0]
-        times = size.node.expr / self.batch if isinstance(size, torch.SymInt) else None
-        return int(times) if times is not None and times.is_Integer else None
 
     def _before(self, node: Node) -> Node:
         """The value of the request side behind one of the candidate side; weights are on both."""
@@ -258,28 +244,3 @@ class _Hoist:
                 made = self._insert(reader, aten.reshape.default, (made, [-1, *shape]))
             self.repeated[source.node] = made
         return self.repeated[source.node]
-
-
-def _unshaped(node: Node) -> Node:
-    while node.target in RESHAPES and isinstance(node.args[0], Node):
-        node = node.args[0]
-    return node
-
-
-def _forget_sizes(module: GraphModule) -> None:
-    """Drops what torch.export asserts of the sizes of repeated ids: nothing has these sizes any more."""
-    of_ids: set[Node] = set()
-    for node in module.graph.nodes:
-        read = node.all_input_nodes
-        if any(one.target is REPEAT_BAGS or one in of_ids for one in read) and _is_size(node):
-            of_ids.add(node)
-    for node in list(module.graph.nodes):
-        if node.target in _ASSERTIONS and any(
-            one in of_ids or one.target is REPEAT_BAGS for one in node.all_input_nodes
-        ):
-            module.graph.erase_node(node)
-    module.graph.eliminate_dead_code()
-
-
-def _is_size(node: Node) -> bool:
-    return isinstance(node.meta.get("val"), (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool))

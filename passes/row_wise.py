@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
+import sympy
 import torch
 from torch.fx import Node
 
@@ -136,3 +137,22 @@ def _axis(axis: object, of: object) -> int:
 
 def _list(argument: object) -> list:
     return list(argument) if isinstance(argument, (list, tuple)) else [argument]
+
+
+def rows_a_request(node: Node, batch: sympy.Expr) -> int | None:
+    """How many rows a request's candidate has on the first axis of `node`, of `batch` candidates in all; None if they
+    are not a whole number."""
+    value = node.meta["val"]
+    value = value[0] if isinstance(value, (list, tuple)) else value
+    if not value.ndim or any(isinstance(size, torch.SymInt) for size in value.shape[1:]):
+        return None
+    size = value.shape[0]
+    times = size.node.expr / batch if isinstance(size, torch.SymInt) else None
+    return int(times) if times is not None and times.is_Integer else None
+
+
+def unshaped(node: Node) -> Node:
+    """What a reshaped value is made of."""
+    while node.target in RESHAPES and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
