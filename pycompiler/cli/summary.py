@@ -15,14 +15,16 @@ def print_summary(console: Console, artifact: Artifact, checkpoint_bytes: int | 
     stages = Table(
         title=f"stages of {manifest['model']['name']} version {manifest['model']['version']}", title_justify="left"
     )
-    for column in ("stage", "kind", "type", "takes", "gives"):
+    for column in ("stage", "kind", "on", "type", "takes", "gives"):
         stages.add_column(column, overflow="fold")
     for stage in manifest["stages"]:
-        kind = stage.get(
-            "precision", f"{len({f['table'] for f in stage.get('features', ())})} tables, {stage.get('pooling')}"
-        )
+        if stage["kind"] == "compiled":
+            kind = words.precision(stage)
+        else:
+            kind = f"{words.count(len({f['table'] for f in stage['features']}), 'table')}, {stage['pooling']}"
         given = ", ".join(f"{one['name']} {words.shape(one)}" for one in stage["outputs"])
-        stages.add_row(stage["name"], stage["kind"], kind, ", ".join(stage["inputs"]), given)
+        device = stage.get("placement", {}).get("device", "cpu")
+        stages.add_row(stage["name"], stage["kind"], device, kind, ", ".join(stage["inputs"]), given)
     console.print(stages)
     _print_costs(console, manifest)
 

@@ -59,7 +59,7 @@ def _stage(manifest: dict, stage: dict) -> tuple[str, ...]:
         tables = f"{words.count(len(cost.tables), 'table')}, {words.count(len(stage['features']), 'feature')}"
         return (tables, f"{size} bytes, {types}, {stage['pooling']}")
     flops = words.per_row(stage["cost"]["flops"]) if "cost" in stage else "?"
-    return (stage["precision"], f"FLOPs: {flops}")
+    return (words.precision(stage), f"FLOPs: {flops}")
 
 
 def _link(index: int, linked: bool) -> str:

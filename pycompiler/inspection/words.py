@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from recpile.pycompiler.inspection.lookup_cost import LookupCost
@@ -19,6 +20,14 @@ def number(value: float) -> str:
 
 def shape(spec: Mapping) -> str:
     return f"{spec['dtype']}[{', '.join(str(size) for size in spec['shape'])}]"
+
+
+def precision(stage: dict) -> str:
+    """A compiled stage's type; where layers differ, how many have which: "2 bf16, 1 fp32"."""
+    if stage["precision"] != "mixed":
+        return stage["precision"]
+    types = Counter(layer["dtype"] for layer in stage["layers"])
+    return ", ".join(f"{times} {dtype}" for dtype, times in types.items())
 
 
 def count(how_many: int, what: str) -> str:
