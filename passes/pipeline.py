@@ -14,6 +14,7 @@ from recpile.passes.fold_batch_norm import FoldBatchNorm
 from recpile.passes.fold_constants import FoldConstants
 from recpile.passes.hoist_request_side import HoistRequestSide
 from recpile.passes.join_slices import JoinSlices
+from recpile.passes.lookups_in_bf16 import LookupsInBf16
 from recpile.passes.matmuls_to_linears import MatmulsToLinears
 from recpile.passes.merge_duplicates import MergeDuplicates
 from recpile.passes.merge_linears import MergeLinears
@@ -76,4 +77,6 @@ def passes(
         CastDense(dense),
         # After casting: what of int8's layers is left in fp32 is theirs.
         QuantizeDense(dense, calibration),
+        # Last: what reads a lookup is known only now.
+        LookupsInBf16(dense),
     ]

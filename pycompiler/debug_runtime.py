@@ -120,6 +120,7 @@ class DebugRuntime:
             [source.get("columns", 0) for source in sources],
             [feature.get("size", 0) for feature in features],
             self._zeros,
+            stage["outputs"][0]["dtype"] == "bf16",
         )
         if hook is not None:
             seconds = time.perf_counter() - started

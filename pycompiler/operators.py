@@ -27,6 +27,7 @@ from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES
 
 POOLINGS = ("sum", "mean", "none")  # the index is FBGEMM's PoolingMode
 NONE = POOLINGS.index("none")
+_FBGEMM_BF16 = 5  # a result may have this type, rows may not (packing.py)
 
 
 @torch.library.custom_op("recpile::embedding_bags", mutates_args=())
@@ -89,16 +90,17 @@ def packed_embedding_bags(
     columns: Optional[Sequence[int]] = None,  # noqa: UP045
     feature_size: Optional[Sequence[int]] = None,  # noqa: UP045
     zeros: bool = False,
+    bf16: bool = False,
 ) -> Tensor:
     """embedding_bags on packed tables: uint8 [rows_t, row_bytes_t] in FBGEMM's row format (packing.py).
 
     dims: elements of a row, a table. dtypes: FBGEMM's SparseType number, a table. An id outside its table is an
-    IndexError, or, with `zeros`, a row of zeros (which a mean counts too). The rest, and what it returns, as
-    embedding_bags.
+    IndexError, or, with `zeros`, a row of zeros (which a mean counts too). The result is rounded to bf16 if `bf16`
+    says so. The rest, and what it returns, as embedding_bags.
     """
     features = bags_by_feature(values, lengths, weights, feature_source, feature_row, columns, feature_size)
     found = [
-        (bag, _lookup(tables[t], dims[t], dtypes[t], bag, pooling, zeros))
+        (bag, _lookup(tables[t], dims[t], dtypes[t], bag, pooling, zeros, bf16))
         for bag, t in zip(features, feature_table, strict=True)
     ]
     return _joined(found, pooling, values, dims[0])
@@ -119,9 +121,10 @@ def _(
     columns=None,
     feature_size=None,
     zeros=False,
+    bf16=False,
 ):
     shape = _result_shape(values, lengths, columns, [dims[t] for t in table], pooling)
-    return tables[0].new_empty(shape, dtype=torch.float32)
+    return tables[0].new_empty(shape, dtype=torch.bfloat16 if bf16 else torch.float32)
 
 
 def bags_of(values: Tensor, lengths: Tensor | None, columns: int) -> int | torch.SymInt:
@@ -176,13 +179,13 @@ def _fixed(values: Tensor, weights: Tensor | None, columns: int, start: int, siz
 def _joined(found: list[tuple[_Bag, Tensor]], pooling: int, values: Sequence[Tensor], dim: int) -> Tensor:
     if pooling != NONE:
         return torch.cat([pooled for _, pooled in found], dim=1)
-    rows = torch.zeros(values[0].shape[0], dim)
+    rows = torch.zeros(values[0].shape[0], dim, dtype=found[0][1].dtype)
     for bag, given in found:
         rows[bag.span] = given
     return rows
 
 
-def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int, zeros: bool) -> Tensor:
+def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int, zeros: bool, bf16: bool) -> Tensor:
     outside = (bag.ids < 0) | (bag.ids >= table.shape[0])
     if bool(outside.any()) and not zeros:
         raise IndexError(f"id {int(bag.ids[outside][0])} is outside a table of {table.shape[0]} rows")
@@ -209,5 +212,5 @@ def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int, zeros:
         bag.offsets.contiguous(),
         pooling,
         bag.weights,
-        0,  # output in fp32
+        _FBGEMM_BF16 if bf16 else FBGEMM_TYPES["fp32"],
     )

@@ -34,12 +34,13 @@ def lookup_cost(manifest: dict, stage: dict) -> LookupCost:
     """Of an embedding stage of `manifest`. Tables in the order in which the stage reads them."""
     widths = {tensor["name"]: DTYPES[tensor["dtype"]].itemsize for tensor in _values(manifest)}
     tables = {table["name"]: table for table in manifest["tables"]}
+    result = DTYPES[stage["outputs"][0]["dtype"]].itemsize
     reads: dict[str, list[int]] = {}
     bag = 0
     for feature in stage["features"]:
         source, table = stage["sources"][feature["source"]], tables[feature["table"]]
         beside = widths[source["values"]] + (_FP32 if "weights" in source else 0)
-        given = _FP32 * table["dim"]  # by each id where the lookup is not pooled, else by each bag
+        given = result * table["dim"]  # by each id where the lookup is not pooled, else by each bag
         beside += given if stage["pooling"] == "none" else 0
         reads.setdefault(table["name"], []).append(table["row_bytes"] + beside)
         bag += widths[source["lengths"]] if "lengths" in source else 0

@@ -155,7 +155,12 @@ StageSpec ReadStage(const Json& json, ValueNames& values, const std::vector<Tabl
     throw Malformed(what + " is placed on device '" + device + "', which this runtime does not have; it has 'cpu'");
   }
   stage.onednn = stage.kind == StageKind::kCompiled && json.value("precision", "fp32") != "fp32";
-  if (stage.kind == StageKind::kEmbedding) ReadLookup(json, values, tables, stage);
+  if (stage.kind == StageKind::kEmbedding) {
+    const std::string dtype = json.at("outputs").at(0).value("dtype", "fp32");
+    Require(dtype == "fp32" || dtype == "bf16", what + " gives " + dtype + "; a lookup gives fp32 or bf16");
+    stage.bf16 = dtype == "bf16";
+    ReadLookup(json, values, tables, stage);
+  }
   return stage;
 }
 

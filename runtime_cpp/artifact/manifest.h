@@ -79,6 +79,7 @@ struct StageSpec {
   bool onednn = false;
   // Embedding stages only. Features go table by table, in the order of Manifest::tables.
   Pooling pooling = Pooling::kSum;
+  bool bf16 = false;  // gives bf16 in place of fp32
   std::vector<LookupSource> sources;
   std::vector<LookupFeature> features;
 };

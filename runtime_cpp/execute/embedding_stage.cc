@@ -17,7 +17,7 @@ constexpr int32_t kHost = 3;
 // What FBGEMM takes for the id of a row that was pruned: it adds nothing to a sum.
 constexpr int64_t kZeroRow = -1;
 // FBGEMM's SparseType numbers.
-enum SparseType : uint8_t { kFp32, kFp16, kInt8, kInt4, kInt2 };
+enum SparseType : uint8_t { kFp32, kFp16, kInt8, kInt4, kInt2, kBf16 };
 constexpr std::array<std::string_view, 5> kTypeNames = {"fp32", "fp16", "int8", "int4", "int2"};
 
 uint8_t TypeOf(const Table& table) {
@@ -115,7 +115,7 @@ at::Tensor EmbeddingStage::LookUp(const Bags& bags) const {
                              bags.offsets,
                              static_cast<int64_t>(spec_.pooling),
                              bags.weights.defined() ? c10::IValue(bags.weights) : absent,
-                             /*output_dtype=*/int64_t{kFp32},
+                             /*output_dtype=*/int64_t{spec_.bf16 ? kBf16 : kFp32},
                              /*lxu_cache_weights=*/absent,
                              /*lxu_cache_locations=*/absent,
                              /*row_alignment=*/absent,
@@ -130,14 +130,16 @@ at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, c
                                      const Scratch& scratch) const {
   const at::Tensor& values = state.values[static_cast<size_t>(spec_.sources[0].values)];
   const int64_t dim = rows.size(1);
-  at::Tensor all = at::zeros({values.numel(), dim}, at::kFloat);
-  const float* from = rows.const_data_ptr<float>();
+  at::Tensor all = at::zeros({values.numel(), dim}, rows.scalar_type());
+  const auto row_bytes = dim * static_cast<int64_t>(rows.element_size());
+  const auto* from = static_cast<const std::byte*>(rows.const_data_ptr());
+  auto* const to = static_cast<std::byte*>(all.mutable_data_ptr());
   const std::vector<int64_t>& ends = scratch.source_ends[0];
   for (const LookupFeature& feature : spec_.features) {
     const int64_t start = ends[static_cast<size_t>(feature.row * bags.bags)];
     const int64_t size = ends[static_cast<size_t>((feature.row + 1) * bags.bags)] - start;
-    std::copy_n(from, size * dim, all.mutable_data_ptr<float>() + start * dim);
-    from += size * dim;
+    std::copy_n(from, size * row_bytes, to + start * row_bytes);
+    from += size * row_bytes;
   }
   return all;
 }

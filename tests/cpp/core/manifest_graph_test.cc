@@ -68,6 +68,11 @@ TEST(ManifestGraph, StagePlacedOnAnotherDeviceIsRefused) {
             "stage 'dense' is placed on device 'cuda:0', which this runtime does not have; it has 'cpu'");
 }
 
+TEST(ManifestGraph, LookupThatGivesAnotherTypeIsRefused) {
+  EXPECT_EQ(Refusal(R"({"name": "bags/pooled", "dtype": "fp32")", R"({"name": "bags/pooled", "dtype": "fp64")"),
+            "stage 'bags' gives fp64; a lookup gives fp32 or bf16");
+}
+
 TEST(ManifestGraph, StageThatReadsAnUnknownValueIsRefused) {
   EXPECT_EQ(Refusal(R"(["dense", "bags/pooled")", R"(["dense", "bags/sum")"),
             "stage 'dense' reads value 'bags/sum', which nothing before it gives");
