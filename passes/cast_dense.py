@@ -13,8 +13,8 @@ from torch.fx import GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
 from recpile.passes.dense_precision import LAYERS, DensePrecision, layer_name, precision_of, rounding, weight_of
-from recpile.passes.graph import add_buffer, attribute, axis_symbols, drop_unused_weights, dynamic_axes, editable
-from recpile.pycompiler.capture import export_graph
+from recpile.passes.graph import add_buffer, attribute, editable
+from recpile.passes.stage_graph import exported_again
 from recpile.pycompiler.program import Layer, Program, Stage
 from recpile.pycompiler.schema import DTYPE_NAMES, TensorSpec
 from recpile.pycompiler.source_lines import named
@@ -85,19 +85,11 @@ def _cast(
     for node in module.graph.nodes:
         if node.op in ("call_function", "output"):
             _cast_inputs(module, node, lowered, _CASTS[dtype])
-    module.graph.lint()
-    module.recompile()
-    assert stage.graph.example_inputs is not None
-    inputs, _ = stage.graph.example_inputs
-    drop_unused_weights(module)
-    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
-    axes = axis_symbols(placeholders, [specs[name] for name in stage.inputs])
-    dynamic = [dynamic_axes(node, axes) for node in placeholders]
-    graph = export_graph(module, inputs, tuple(dynamic))
-    _check_layers(graph, stage.name, dtype)
+    cast = exported_again(stage, module, specs)
+    _check_layers(cast.graph, stage.name, dtype)
     layers = tuple(_smaller(one, dtype, weights) if one.name in names else one for one in stage.layers)
-    cast = replace(stage, graph=graph, layers=layers, precision=precision_of(layers))
-    return cast, f"{len(lowered & asked)} layers in {dtype}"
+    made = replace(cast, layers=layers, precision=precision_of(layers))
+    return made, f"{len(lowered & asked)} layers in {dtype}"
 
 
 def _smaller(layer: Layer, dtype: str, weights: Mapping[str, Tensor]) -> Layer:

@@ -10,8 +10,8 @@ from torch.fx import GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
 from recpile.passes.dense_precision import DensePrecision
-from recpile.passes.graph import PACKED_EMBEDDING_BAGS, aten, axis_symbols, dynamic_axes, editable
-from recpile.pycompiler.capture import export_graph
+from recpile.passes.graph import PACKED_EMBEDDING_BAGS, aten, editable
+from recpile.passes.stage_graph import exported_again
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.schema import TensorSpec
 
@@ -96,36 +96,12 @@ def _without_casts(stage: Stage, module: GraphModule, value: str, specs: Mapping
             else:
                 user.replace_all_uses_with(node)
                 module.graph.erase_node(user)
-    return _exported(stage, module, specs)
+    return exported_again(stage, module, specs)
 
 
 def _rounding(stage: Stage, specs: Mapping[str, TensorSpec]) -> Stage:
     module = editable(stage.graph)
     (lookup,) = [node for node in module.graph.nodes if node.target is PACKED_EMBEDDING_BAGS]
     lookup.kwargs = {**lookup.kwargs, "bf16": True}
-    made = _exported(stage, module, specs)
+    made = exported_again(stage, module, specs)
     return replace(made, outputs=(specs[stage.outputs[0].name],))
-
-
-def _exported(stage: Stage, module: GraphModule, specs: Mapping[str, TensorSpec]) -> Stage:
-    module.graph.lint()
-    module.recompile()
-    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
-    tables = len(placeholders) - len(stage.inputs)  # an embedding stage takes them first
-    inputs = placeholders[tables:]
-    axes = axis_symbols(inputs, [specs[name] for name in stage.inputs])
-    dynamic = [*[None] * tables, *(dynamic_axes(node, axes) for node in inputs)]
-    examples = [
-        _example(node, specs.get(name))
-        for node, name in zip(placeholders, [*[""] * tables, *stage.inputs], strict=True)
-    ]
-    graph = export_graph(module, tuple(examples), tuple(dynamic))
-    if stage.lookup is not None:
-        graph.example_inputs = None  # as SplitStages left it
-    return replace(stage, graph=graph)
-
-
-def _example(node: Node, spec: TensorSpec | None) -> torch.Tensor:
-    value = node.meta["val"]
-    sizes = [size.node.hint if isinstance(size, torch.SymInt) else size for size in value.shape]
-    return torch.zeros(sizes, dtype=spec.dtype if spec else value.dtype)

@@ -11,10 +11,10 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from recpile.passes.base import Pass, PassResult
 from recpile.passes.dense_precision import INT8, INT8_STATIC, DensePrecision, layer_name, precision_of
-from recpile.passes.graph import axis_symbols, drop_unused_weights, dynamic_axes, editable
+from recpile.passes.graph import editable
 from recpile.passes.int8_linear import Range, by_row, over_range, range_of, why_not
 from recpile.passes.linears import LINEAR, last_layers
-from recpile.pycompiler.capture import export_graph
+from recpile.passes.stage_graph import exported_again
 from recpile.pycompiler.eval_data import EvalData
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.run_stages import stage_values
@@ -133,17 +133,8 @@ def _quantized(
     made = {layer_name(node): wanted[layer_name(node)] for node in nodes}
     errors = over_range(module, [node for node in nodes if node.name in ranges], ranges)
     errors |= by_row(module, [node for node in nodes if node.name not in ranges])
-    module.graph.eliminate_dead_code()
-    module.graph.lint()
-    module.recompile()
-    drop_unused_weights(module)
-    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
-    axes = axis_symbols(placeholders, [specs[name] for name in stage.inputs])
-    assert stage.graph.example_inputs is not None
-    inputs, _ = stage.graph.example_inputs
-    graph = export_graph(module, inputs, tuple(dynamic_axes(node, axes) for node in placeholders))
     layers = tuple(
         replace(one, dtype=made[one.name], bytes=one.bytes // 4, error=errors[one.name]) if one.name in made else one
         for one in stage.layers
     )
-    return replace(stage, graph=graph, layers=layers, precision=precision_of(layers))
+    return replace(exported_again(stage, module, specs), layers=layers, precision=precision_of(layers))
