@@ -13,7 +13,7 @@ from recpile.pycompiler.program import Program
 from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST
 
 # Columns of the request that a layer needs at least: below, repeating and adding its outputs costs what it saves.
-_WORTH = 16
+WORTH: int = 16
 _REPEAT = aten.index_select.default
 _EXAMPLE_CANDIDATES = 200
 
@@ -41,7 +41,7 @@ class SplitRequestColumns(Pass):
             of_request = sum(_columns(one) for one in parts if _is_repeated(one, map_))
             if layer is None or not of_request:
                 continue
-            if of_request < _WORTH:
+            if of_request < WORTH:
                 reason = f"{of_request} of its columns are the request's: splitting it would not be less work"
                 notes.append(self.declined(node.name, reason))
                 continue
