@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from recpile.passes.dense_precision import LAYERS
 from recpile.passes.graph import attribute
 from recpile.passes.rewrite import add_weight, arguments, call, read_by_others
 
 _aten = torch.ops.aten
 LINEAR = _aten.linear.default
-_LAYERS = (LINEAR, _aten.addmm.default, _aten.mm.default, _aten.bmm.default, _aten.matmul.default)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def last_layers(ends: Iterable[Node]) -> set[Node]:
         if node in seen:
             continue
         seen.add(node)
-        if node.target in _LAYERS:
+        if node.target in LAYERS:
             found.add(node)
         else:
             waiting.extend(node.all_input_nodes)
