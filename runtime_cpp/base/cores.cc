@@ -3,11 +3,13 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace recpile {
 namespace {
@@ -46,8 +48,7 @@ int CgroupLimit() {
   return limit;
 }
 
-}  // namespace
-
+// The numbers of the cores in the affinity mask of the calling thread; empty if they cannot be told.
 std::vector<int> AllowedCores() {
   std::vector<int> cores;
   cpu_set_t set;
@@ -58,10 +59,15 @@ std::vector<int> AllowedCores() {
   return cores;
 }
 
-void PinThread(int core) {
+}  // namespace
+
+void PinToNextCore() {
+  static std::atomic<size_t> next = 0;
+  const std::vector<int> cores = AllowedCores();
+  if (cores.empty()) return;
   cpu_set_t set;
   CPU_ZERO(&set);
-  CPU_SET(core, &set);
+  CPU_SET(cores[next++ % cores.size()], &set);
   sched_setaffinity(0, sizeof(set), &set);
 }
 

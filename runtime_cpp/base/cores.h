@@ -1,15 +1,11 @@
-// How many cores this process may use.
+// Which cores this process may use.
 #pragma once
-
-#include <vector>
 
 namespace recpile {
 
-// The numbers of the cores in the affinity mask of the calling thread; empty if they cannot be told.
-std::vector<int> AllowedCores();
-
-// Keeps the calling thread to that core. Where the system refuses, nothing changes.
-void PinThread(int core);
+// Keeps the calling thread to one core of its affinity mask: to the next one with each call, so that the instances of several engines do
+// not crowd on the first cores. Where the system refuses, nothing changes.
+void PinToNextCore();
 
 // The smaller of the affinity mask and the cgroup's CPU quota (v2, then v1), rounded down, and at least 1. A container
 // limited to 2 cores on a 64-core host gives 2: std::thread::hardware_concurrency would give 64.

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "coalesce/run_cost.h"
+#include "coalesce/choose_batch.h"
 #include "engine/urgency.h"
 #include "recpile/status.h"
 
@@ -11,11 +11,19 @@ namespace recpile {
 
 // What an arriving request finds.
 struct Workload {
-  int64_t rows_ahead = 0;  // candidates that are to be run first
+  double running = 0;   // candidates still to be computed of the batches that run
+  int64_t waiting = 0;  // candidates that are to be run first
   int instances = 1;
   int64_t max_batch_size = 1024;
   RunCost cost;
+  // How long requests have lately waited, as a multiple of what ForeseenWait said: what else runs on the cores, and
+  // batches that are not full, show in it.
+  double wait_factor = 1;
 };
+
+// Until a request of `rows` candidates is run, by the cost of runs alone. What waits runs in one batch with it if all
+// that fits in one; else it may be the first of a full batch, behind all that waits.
+Clock::duration ForeseenWait(int64_t rows, const Workload& found);
 
 // Unavailable, saying how long it may take, if a request of `rows` candidates in so many pieces is not likely to be in
 // time. A quarter is kept in reserve: runs take now more and now less, and what is accepted should be in time.

@@ -1,7 +1,5 @@
 #include "recpile/engine.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -14,6 +12,7 @@
 #include "artifact/table_memory.h"
 #include "base/cores.h"
 #include "base/priority.h"
+#include "base/this_thread.h"
 #include "engine/caught.h"
 #include "engine/choose_instances.h"
 #include "engine/counters.h"
@@ -35,20 +34,6 @@ BatchSizes SizesOf(const Manifest& manifest, const EngineOptions& options) {
       std::any_of(manifest.stages.begin(), manifest.stages.end(), [](const StageSpec& stage) { return stage.onednn; });
   const bool pad = options.pad_batches == PadBatches::kAlways || (options.pad_batches == PadBatches::kAuto && onednn);
   return pad ? BatchSizes::UpTo(options.max_batch_size) : BatchSizes();
-}
-
-// What the calling thread has computed.
-Clock::duration ThreadTime() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
-
-// In turn, so that the instances of several engines do not crowd on the first cores.
-void PinToNextCore() {
-  static std::atomic<size_t> next = 0;
-  const std::vector<int> cores = AllowedCores();
-  if (!cores.empty()) PinThread(cores[next++ % cores.size()]);
 }
 
 }  // namespace
@@ -95,9 +80,9 @@ class Engine::Impl {
       RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
       // Once more: the first run of a size allocates, and in bf16 makes kernels. The thread's own time counts, for it
       // may run at low priority.
-      const Clock::duration start = ThreadTime();
+      const Clock::duration start = ThreadCpuTime();
       RECPILE_RETURN_IF_ERROR(instance.WarmUp(batch));
-      queue.Seed(rows, ThreadTime() - start);
+      queue.Seed(rows, ThreadCpuTime() - start);
     }
     return {};
   }
@@ -130,6 +115,13 @@ class Engine::Impl {
     queue.Close();
     for (std::thread& thread : threads) thread.join();
     threads.clear();
+  }
+
+  // What a request was refused with, if it was.
+  Status Counted(Status status) {
+    if (!status.ok()) ++counters.requests_rejected;
+    if (status.code() == StatusCode::kUnavailable) ++counters.requests_shed;
+    return status;
   }
 
   // Empty if nobody looks on.
@@ -210,14 +202,15 @@ const EngineOptions& Engine::options() const { return impl_->options; }
 
 const std::vector<InstanceTrial>& Engine::instance_trials() const { return impl_->trials; }
 
-Status Engine::CheckRoom() {
-  Status room = impl_->queue.Room();
-  if (!room.ok()) {
-    ++impl_->counters.requests_rejected;
-    ++impl_->counters.requests_shed;
-  }
-  return room;
+Status Engine::CheckRoom() { return impl_->Counted(impl_->queue.Room()); }
+
+Status Engine::CheckTime(const InferRequest& request) {
+  const Result<Urgency> urgency = UrgencyOf(request, impl_->options, Clock::now());
+  // What is wrong with it is for Submit to say.
+  return urgency.ok() ? impl_->Counted(impl_->queue.Admissible(urgency.value())) : Status();
 }
+
+size_t Engine::queued() const { return impl_->queue.size(); }
 
 EngineStats Engine::stats() const {
   EngineStats stats = ReadStats(impl_->counters, impl_->info);
@@ -240,10 +233,7 @@ Status Engine::Submit(InferRequest request, InferCallback done) {
     if (trace != nullptr) *trace = RequestTrace(wishes.urgency.since, pieces.size());
     return impl_->queue.Push(pieces);
   };
-  Status status = submit();
-  if (!status.ok()) ++impl_->counters.requests_rejected;
-  if (status.code() == StatusCode::kUnavailable) ++impl_->counters.requests_shed;
-  return status;
+  return impl_->Counted(submit());
 }
 
 InferResult Engine::Infer(InferRequest request) {

@@ -11,6 +11,11 @@ namespace {
 // Looking through the queue for late requests costs its length; they need not be found sooner than this.
 constexpr std::chrono::microseconds kLookEvery(500);
 
+// What a request's wait counts for all before it; shorter ones say little of the load.
+constexpr double kLearned = 0.1;
+constexpr double kMostFactor = 4;
+constexpr std::chrono::microseconds kWorthLearning(1000);
+
 }  // namespace
 
 RequestQueue::RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse)
@@ -23,7 +28,9 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
     const std::lock_guard lock(mutex_);
     int64_t rows = 0;
     for (const QueuedRequest& piece : pieces) rows += piece.rows;
-    RECPILE_RETURN_IF_ERROR(Admit({pieces[0].since, deadline, pieces[0].level}, rows, pieces.size()));
+    const Urgency urgency = {pieces[0].since, deadline, pieces[0].level};
+    RECPILE_RETURN_IF_ERROR(Admit(urgency, rows, pieces.size()));
+    pieces[0].foreseen_wait = ForeseenWait(rows, Found(urgency));
     if (deadline != kNever && !policy_.delay_late) {
       watch = deadline - cost_.At(pieces[0].since).Of(pieces[0].rows) < watched_;
     }
@@ -35,10 +42,11 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
 }
 
 Workload RequestQueue::Found(const Urgency& urgency) const {
+  int64_t waiting = 0;
+  for (size_t level = 0; level <= urgency.level; ++level) waiting += rows_[level];
   // What runs now is half done, as far as anyone knows.
-  int64_t ahead = running_rows_ / 2;
-  for (size_t level = 0; level <= urgency.level; ++level) ahead += rows_[level];
-  return {ahead, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since)};
+  const double running = static_cast<double>(running_rows_) / 2;
+  return {running, waiting, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since), wait_factor_};
 }
 
 int64_t RequestQueue::RowsInTime(int64_t rows, const Urgency& urgency) const {
@@ -70,6 +78,12 @@ Status RequestQueue::Admit(const Urgency& urgency, int64_t rows, size_t pieces) 
   return CheckInTime(rows, pieces, urgency, Found(urgency));
 }
 
+void RequestQueue::Learn(const QueuedRequest& request, Clock::time_point now) {
+  if (request.foreseen_wait < kWorthLearning) return;
+  const std::chrono::duration<double> waited = now - request.since, foreseen = request.foreseen_wait;
+  wait_factor_ = std::clamp(wait_factor_ + kLearned * (waited / foreseen - wait_factor_), 1.0, kMostFactor);
+}
+
 void RequestQueue::Insert(QueuedRequest&& request) {
   rows_[request.level] += request.rows;
   ++size_;
@@ -90,6 +104,7 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
       std::vector<QueuedRequest> batch = TakeFront(choice.take);
       batch.front().left_out += batch.front().rows - choice.first_rows;
       batch.front().rows = choice.first_rows;
+      Learn(batch.front(), now);
       for (const QueuedRequest& request : batch) running_rows_ += request.rows;
       // What is left over may be enough for another instance, whose wake-up this one may have used.
       if (size_ > 0) changed_.notify_one();
@@ -185,6 +200,10 @@ void RequestQueue::Late(std::vector<QueuedRequest> requests, std::unique_lock<st
     }
     requests.erase(late.begin(), late.end());
     if (requests.empty()) return;
+  }
+  const Clock::time_point now = Clock::now();
+  for (const QueuedRequest& request : requests) {
+    if (!request.gone()) Learn(request, now);
   }
   lock.unlock();
   refuse_(std::move(requests));

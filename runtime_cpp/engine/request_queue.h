@@ -35,6 +35,7 @@ struct QueuedRequest {
   std::shared_ptr<Assembly> whole = {};
   size_t piece = 0;
   std::shared_ptr<RequestTrace> trace = {};  // null: nobody asked
+  Clock::duration foreseen_wait = {};        // when it was pushed
 
   int64_t least_rows() const { return partial_ok ? 1 : rows; }
   bool gone() const { return canceled != nullptr && canceled->load(std::memory_order_relaxed); }
@@ -99,6 +100,8 @@ class RequestQueue {
   Status Admit(const Urgency& urgency, int64_t rows, size_t pieces) const;
   Workload Found(const Urgency& urgency) const;
   void Insert(QueuedRequest&& request);
+  // Lets wait_factor_ follow what became of a request that waits no longer.
+  void Learn(const QueuedRequest& request, Clock::time_point now);
   // The places `from` (ascending, counted through all levels).
   std::vector<QueuedRequest> Take(const std::vector<size_t>& from);
   std::vector<QueuedRequest> TakeFront(size_t count);
@@ -120,6 +123,7 @@ class RequestQueue {
   int64_t running_rows_ = 0;
   std::atomic<int64_t> idle_ = 0;  // instances that wait in PopBatch; changed under mutex_
   RunCostModel cost_;
+  double wait_factor_ = 1;              // Workload::wait_factor
   Clock::time_point watched_ = kNever;  // when WatchDeadlines looks next
   bool closed_ = false;
 };

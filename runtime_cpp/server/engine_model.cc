@@ -82,6 +82,8 @@ Result<serving::ModelPtr> LoadEngineModel(const std::filesystem::path& artifact,
                          InferCallback done) { return engine->Submit(std::move(request), std::move(done)); },
       .stats = [engine] { return engine->stats(); },
       .room = [engine] { return engine->CheckRoom(); },
+      .time = [engine](const InferRequest& request) { return engine->CheckTime(request); },
+      .queued = [engine] { return engine->queued(); },
       .instances = engine->options().instances,
   });
 }

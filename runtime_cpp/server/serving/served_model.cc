@@ -4,10 +4,19 @@
 
 namespace recpile::serving {
 
-Status CheckRoom(const ModelPtr& model, Clock::time_point started) {
-  Status room = model->room();
-  if (!room.ok()) model->meter->Answered(room.code(), Clock::now() - started);
-  return room;
+namespace {
+
+Status Counted(const ModelPtr& model, Status status, Clock::time_point started) {
+  if (!status.ok()) model->meter->Answered(status.code(), Clock::now() - started);
+  return status;
+}
+
+}  // namespace
+
+Status CheckRoom(const ModelPtr& model, Clock::time_point started) { return Counted(model, model->room(), started); }
+
+Status CheckTime(const ModelPtr& model, const InferRequest& request, Clock::time_point started) {
+  return Counted(model, model->time(request), started);
 }
 
 void Submit(const ModelPtr& model, InferRequest request, Clock::time_point started, InferCallback done) {

@@ -156,10 +156,10 @@ TEST(ChooseBatch, EveryLateOneOnTheWayIsFoundAndNothingTakenMeanwhile) {
 }
 
 TEST(ChooseBatch, DoesNotGrowUntilOneOfItsRequestsWouldBeLate) {
-  // Together 10 + 2 + 3 us.
-  EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(15)}, {3, At(0)}}, At(0), Eager(), kCost).take, 2u);
-  EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(14)}, {3, At(0)}}, At(0), Eager(), kCost).take, 1u);
-  EXPECT_EQ(ChooseBatch(Queue{{2, At(0)}, {3, At(0), At(14)}}, At(0), Eager(), kCost).take, 1u);
+  // Together 10 + 2 + 3 us, and a quarter in reserve: 18.75.
+  EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(19)}, {3, At(0)}}, At(0), Eager(), kCost).take, 2u);
+  EXPECT_EQ(ChooseBatch(Queue{{2, At(0), At(18)}, {3, At(0)}}, At(0), Eager(), kCost).take, 1u);
+  EXPECT_EQ(ChooseBatch(Queue{{2, At(0)}, {3, At(0), At(18)}}, At(0), Eager(), kCost).take, 1u);
 }
 
 TEST(ChooseBatch, RequestThatAllowsItRunsWithTheCandidatesThatFit) {

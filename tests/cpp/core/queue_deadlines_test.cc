@@ -143,8 +143,8 @@ TEST_F(DeadlineQueue, RowsInTimeAreThoseThatAreThenAccepted) {
     const Clock::time_point now = Clock::now();
     return Urgency{.since = now, .deadline = now + std::chrono::seconds(seconds)};
   };
-  // Of 16 s a quarter is reserve, and 4 wait.
-  EXPECT_NEAR(static_cast<double>(queue.RowsInTime(8, in(16))), 7, 1);
+  // Of 16 s a quarter is reserve; a full run, of those that wait and 5 more, takes 9.
+  EXPECT_EQ(queue.RowsInTime(8, in(16)), 5);
   EXPECT_EQ(queue.RowsInTime(8, in(3600)), 8);
   EXPECT_EQ(queue.RowsInTime(8, in(4)), 0);
   EXPECT_EQ(queue.RowsInTime(8, {}), 8);
@@ -153,6 +153,26 @@ TEST_F(DeadlineQueue, RowsInTimeAreThoseThatAreThenAccepted) {
   QueuedRequest request = Request(1, 0, {}, queue.RowsInTime(8, in(16)));
   request.deadline = request.since + std::chrono::seconds(16);
   EXPECT_TRUE(queue.Push(std::move(request)).ok());
+}
+
+TEST_F(DeadlineQueue, WaitsLongerThanForeseenMakeItAcceptLess) {
+  RequestQueue queue = Make({.instances = 1});
+  Run(queue, 8, milliseconds(100));
+  const auto refused = [&] { return !queue.Push(Request(0, 0, milliseconds(300), 8)).ok(); };
+  ASSERT_TRUE(queue.Push(Request(0, 0, {}, 8)).ok());
+  // What waits takes 0.1 s, the request itself as long.
+  ASSERT_FALSE(refused());
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(queue.PopBatch().size(), 1u);
+  queue.Measured(16, milliseconds(200));
+  // One that foresaw 0.1 s has waited ten times as long.
+  ASSERT_TRUE(queue.Push(Request(0, 0, {}, 8)).ok());
+  QueuedRequest waited = Request(0, 0, {}, 8);
+  waited.since -= std::chrono::seconds(1);
+  ASSERT_TRUE(queue.Push(std::move(waited)).ok());
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(queue.PopBatch().size(), 1u);
+  queue.Measured(16, milliseconds(200));
+  ASSERT_TRUE(queue.Push(Request(0, 0, {}, 8)).ok());
+  EXPECT_TRUE(refused());
 }
 
 TEST_F(DeadlineQueue, WhatWaitsAtALowerLevelIsNotInItsWay) {
