@@ -53,7 +53,7 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
       const double latency = std::chrono::duration<double, std::micro>(Clock::now() - due).count();
       const std::lock_guard lock(state->mutex);
       ++(ok ? state->outcome.answered : state->outcome.failed);
-      if (ok) state->outcome.latency_us.push_back(latency);
+      (ok ? state->outcome.latency_us : state->outcome.refusal_us).push_back(latency);
       if (ok && (deadline == 0 || latency <= deadline)) ++state->outcome.in_time;
       if (keep) {
         const double at = std::chrono::duration<double>(due.time_since_epoch()).count();
@@ -68,6 +68,7 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
   outcome.cpu_seconds = CpuSeconds() - cpu_before;
   outcome.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   std::ranges::sort(outcome.latency_us);
+  std::ranges::sort(outcome.refusal_us);
   return outcome;
 }
 
@@ -78,6 +79,8 @@ std::string ToJson(const Outcome& outcome) {
                          {"failed", outcome.failed},
                          {"dropped", outcome.dropped},
                          {"seconds", outcome.seconds},
+                         {"refused_p50_us", Percentile(outcome.refusal_us, 0.5)},
+                         {"refused_p99_us", Percentile(outcome.refusal_us, 0.99)},
                          {"p50_us", Percentile(outcome.latency_us, 0.5)},
                          {"p99_us", Percentile(outcome.latency_us, 0.99)},
                          {"p999_us", Percentile(outcome.latency_us, 0.999)}})

@@ -32,6 +32,7 @@ struct Outcome {
   int64_t dropped = 0;
   double seconds = 0;              // from the first sending to the last answer
   double cpu_seconds = 0;          // of this process meanwhile
+  std::vector<double> refusal_us;  // sorted, as the next; of the failed ones
   std::vector<double> latency_us;  // sorted; from the moment a request was due, so that delays of the sender count too
   std::vector<Sample> samples;     // in the order of answers, if kept
 };

@@ -3,8 +3,8 @@
 
 namespace recpile {
 
-// Keeps the calling thread to one core of its affinity mask: to the next one with each call, so that the instances of several engines do
-// not crowd on the first cores. Where the system refuses, nothing changes.
+// Keeps the calling thread to one core of its affinity mask: to the next one with each call, so that the instances of
+// several engines do not crowd on the first cores. Where the system refuses, nothing changes.
 void PinToNextCore();
 
 // The smaller of the affinity mask and the cgroup's CPU quota (v2, then v1), rounded down, and at least 1. A container

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "allocator.h"
 #include "base/cores.h"
 #include "base/priority.h"
 #include "engine_model.h"
@@ -157,6 +158,7 @@ int main(int argc, char** argv) {
   if (options.exit_with_parent && !recpile::ExitWithParent()) {
     spdlog::warn("--exit-with-parent is not possible on this system");
   }
+  recpile::KeepFreedMemory();
   recpile::InstallShutdownSignals();
   return recpile::Serve(options);
 }

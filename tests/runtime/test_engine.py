@@ -30,7 +30,9 @@ def as_numpy(flat):
 def test_an_fp32_artifact_answers_as_eager_does(export, model, batch):
     path = export(model).path
     module, schema = getattr(zoo, model)()
-    runtime, engine = DebugRuntime(path), Engine(str(path))
+    # One instance: shared out over two, the rows are others that a kernel's vectors leave over, and those may round
+    # differently.
+    runtime, engine = DebugRuntime(path), Engine(str(path), instances=1)
     for longest_bag in (5, 0):  # with every bag empty too
         flat = random_inputs(runtime.manifest, batch, seed=batch, longest_bag=longest_bag)
         wanted = dict(zip(schema.outputs, eager(module, schema, flat), strict=True))

@@ -88,6 +88,24 @@ def test_the_standard_health_service_for_probes(server):
     with grpc.insecure_channel(server.grpc_url) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"", timeout=20) == b"\x08\x01"  # status: SERVING
+        assert check(b"\x0a\x1e" + b"inference.GRPCInferenceService", timeout=20) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError) as error:
+            check(b"\x0a\x05other", timeout=20)
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
+        # Not offered; a client that asks for it must not be left waiting.
+        with pytest.raises(grpc.RpcError) as error:
+            list(channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=20))
+        assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_message_that_is_none_is_the_clients_fault(server):
+    with grpc.insecure_channel(server.grpc_url) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for message in (b"\xff" * 40, b"\x0a\x7fshort", b"\x0a\x09tiny_dlrm\x3a\xff\xff\xff\xff\x07"):
+            with pytest.raises(grpc.RpcError) as error:
+                infer(message, timeout=20)
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "no ModelInferRequest" in (error.value.details() or "")
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 500])

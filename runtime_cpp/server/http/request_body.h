@@ -1,4 +1,4 @@
-// Reads a body for Beast such that its first binary tensor is aligned, and can be used where it lies.
+// A body, read such that its first binary tensor is aligned, and can be used where it lies.
 #pragma once
 
 #include <boost/asio/buffer.hpp>
@@ -16,11 +16,25 @@
 
 namespace recpile::http {
 
-// Fulfils Beast's requirements for a Body that is only read.
+// Fulfils Beast's requirements for a Body that is only read. Beast does so where a body comes in chunks.
 struct RequestBody {
   struct value_type {
     kserve::AlignedBuffer buffer;
     size_t padding = 0;  // unused bytes in front
+
+    // Makes room for `length` bytes, if so many are known to come. Throws std::bad_alloc.
+    template <class Fields>
+    void Place(const Fields& fields, size_t length) {
+      constexpr size_t kAlignment = kserve::AlignedBuffer::kAlignment;
+      static constexpr std::byte kZeros[kAlignment] = {};
+      // Only a hint here: whether the header's value makes sense is for the codec to say.
+      const auto text = fields[kserve::kLengthHeader];
+      size_t json = 0;
+      std::from_chars(text.data(), text.data() + text.size(), json);
+      padding = (kAlignment - json % kAlignment) % kAlignment;
+      buffer.Reserve(padding + length);
+      buffer.Append(kZeros, padding);
+    }
 
     std::span<const std::byte> bytes() const { return buffer.span().subspan(padding); }
   };
@@ -33,13 +47,7 @@ struct RequestBody {
 
     // `length` is the Content-Length, which the parser has held against the body limit; absent if chunked.
     void init(const boost::optional<std::uint64_t>& length, boost::beast::error_code& error) {
-      constexpr size_t kAlignment = kserve::AlignedBuffer::kAlignment;
-      body_.padding = (kAlignment - JsonLength() % kAlignment) % kAlignment;
-      Guard(error, [&] {
-        static constexpr std::byte kZeros[kAlignment] = {};
-        body_.buffer.Reserve(body_.padding + static_cast<size_t>(length.value_or(0)));
-        body_.buffer.Append(kZeros, body_.padding);
-      });
+      Guard(error, [&] { body_.Place(*fields_, static_cast<size_t>(length.value_or(0))); });
     }
 
     template <class ConstBufferSequence>
@@ -59,14 +67,6 @@ struct RequestBody {
     void finish(boost::beast::error_code& error) { error = {}; }
 
    private:
-    // Only a hint here: whether the header's value makes sense is for the codec to say.
-    size_t JsonLength() const {
-      const auto text = (*fields_)[kserve::kLengthHeader];
-      size_t length = 0;
-      std::from_chars(text.data(), text.data() + text.size(), length);
-      return length;
-    }
-
     template <class Action>
     static void Guard(boost::beast::error_code& error, Action action) {
       error = {};

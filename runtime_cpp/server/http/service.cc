@@ -99,6 +99,27 @@ std::optional<Response> Service::Refuse(const RequestHead& head, const Route& ro
   return std::nullopt;
 }
 
+std::optional<Response> Service::RefuseEarly(const RequestHead& head, std::string_view beginning) const {
+  const Clock::time_point started = Clock::now();
+  const Route route = ParseTarget(head.target);
+  if (route.endpoint != Endpoint::kModelInfer) return std::nullopt;
+  const auto found = context_.models->Find(route.model, route.version);
+  if (!found.ok()) return std::nullopt;
+  Pending pending{.model = found.value(), .started = started, .traceparent = head.traceparent};
+  Status status = serving::CheckRoom(pending.model, started);
+  const Result<std::optional<size_t>> length = ParseJsonLength(head.json_length);
+  // Where nothing waits, there is time.
+  const bool readable = length.ok() && length.value() && *length.value() <= beginning.size();
+  if (status.ok() && readable && pending.model->queued() > 0) {
+    if (auto peeked = kserve::PeekInferRequest(beginning.substr(0, *length.value()))) {
+      pending.id = std::move(peeked->id);
+      status = serving::CheckTime(pending.model, peeked->request, started);
+    }
+  }
+  if (status.ok()) return std::nullopt;
+  return Finished(pending, status);
+}
+
 void Service::Handle(Request request, Done done) {
   const Route route = ParseTarget(request.head.target);
   if (std::optional<Response> refusal = Refuse(request.head, route)) {

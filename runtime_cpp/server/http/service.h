@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "http/message.h"
 #include "http/router.h"
@@ -24,6 +25,10 @@ class Service {
 
   // The answer to a request whose body need not be read, because its header alone decides that it will be refused.
   std::optional<Response> Refuse(const RequestHead& head) const;
+
+  // The answer to an infer request for which there is no room, or as far as `beginning`, what has arrived of its body,
+  // tells no time: so that the rest need not be read. Counted as any other request.
+  std::optional<Response> RefuseEarly(const RequestHead& head, std::string_view beginning) const;
 
   // Calls `done` exactly once: before it returns, or later on a thread of an engine or of the repository.
   void Handle(Request request, Done done);

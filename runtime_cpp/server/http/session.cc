@@ -2,22 +2,24 @@
 
 #include <spdlog/spdlog.h>
 
-#include <poll.h>
-
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/stream_base.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/string.hpp>
-#include <boost/beast/http/error.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl.hpp>
 #include <charconv>
+#include <limits>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
+#include "http/answer.h"
+#include "http/read_body.h"
+#include "http/read_errors.h"
+#include "http/request_head.h"
 #include "http/stream_session.h"
 
 namespace recpile::http {
@@ -28,16 +30,9 @@ namespace bhttp = boost::beast::http;
 
 namespace {
 
-constexpr std::uint32_t kMaxHeaderBytes = 16 << 10;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 // How long a refused client may go on sending before it is cut off.
 constexpr std::chrono::milliseconds kLingerTime{5'000};
-
-// Boost's string view changed its type between the versions that we support.
-template <class View>
-std::string ToString(View view) {
-  return std::string(view.data(), view.size());
-}
 
 using Plain = beast::tcp_stream;
 using Tls = beast::ssl_stream<beast::tcp_stream>;
@@ -45,19 +40,10 @@ using Tls = beast::ssl_stream<beast::tcp_stream>;
 // JSON of this size takes a millisecond or so to decode.
 constexpr size_t kLargeJson = 64 << 10;
 
-// What a connection keeps for reading, and what it takes for a large body: Beast reads as much at once as there is room
-// for, and without being told makes room for 512 bytes.
+// What a connection keeps for reading, and what it takes for chunks: Beast reads as much at once as there is room for,
+// and without being told makes room for 512 bytes.
 constexpr size_t kReadBytes = 4 << 10;
-constexpr size_t kReadBodyBytes = 64 << 10;
-
-// How soon a connection is looked at again that has more to be read than its end.
-constexpr std::chrono::milliseconds kWatchAgain{20};
-
-// Whether the peer has closed, whatever there may still be to read.
-bool HungUp(int socket) {
-  pollfd one{.fd = socket, .events = POLLRDHUP, .revents = 0};
-  return poll(&one, 1, 0) > 0;
-}
+constexpr size_t kReadChunksBytes = 64 << 10;
 
 }  // namespace
 
@@ -92,6 +78,11 @@ void StreamSession<Stream>::Handshake() {
 
 template <class Stream>
 void StreamSession<Stream>::ReadHeader() {
+  if (unread_ > 0) {
+    Tcp().expires_after(options_.timeout);
+    return SkipBytes(stream_, std::exchange(unread_, 0),
+                     [self = Self()](ErrorCode error) { error ? self->OnReadError(error) : self->ReadHeader(); });
+  }
   head_ = {};
   http_version_ = 11;
   parser_.emplace();
@@ -107,20 +98,10 @@ void StreamSession<Stream>::ReadHeader() {
 }
 
 template <class Stream>
-RequestHead StreamSession<Stream>::TakeHead() const {
-  const auto& message = parser_->get();
-  return {.method = ToString(message.method_string()),
-          .target = ToString(message.target()),
-          .content_encoding = ToString(message[bhttp::field::content_encoding]),
-          .json_length = ToString(message[kserve::kLengthHeader]),
-          .traceparent = ToString(message["traceparent"])};
-}
-
-template <class Stream>
 void StreamSession<Stream>::OnHeader(ErrorCode error) {
   idle_ = false;
   if (error) return OnReadError(error);
-  head_ = TakeHead();
+  head_ = HeadOf(parser_->get());
   http_version_ = parser_->get().version();
   keep_alive_ = parser_->keep_alive();
   const auto expect = parser_->get()[bhttp::field::expect];
@@ -138,27 +119,61 @@ void StreamSession<Stream>::OnHeader(ErrorCode error) {
 
 template <class Stream>
 void StreamSession<Stream>::ReadBody() {
-  const auto left = parser_->content_length_remaining();
-  if (!left || *left > kReadBytes) buffer_.reserve(kReadBodyBytes);
   Tcp().expires_after(options_.timeout);
-  bhttp::async_read(stream_, buffer_, *parser_, [self = Self()](ErrorCode error, size_t) { self->OnBody(error); });
+  if (parser_->chunked()) return ReadChunkedBody();
+  const size_t length = static_cast<size_t>(parser_->content_length().value_or(0));
+  if (length > buffer_.size()) {
+    const std::string_view arrived(static_cast<const char*>(buffer_.data().data()), buffer_.size());
+    if (std::optional<Response> refusal = service_->RefuseEarly(head_, arrived)) {
+      unread_ = length - buffer_.size();
+      buffer_.clear();
+      return Respond(std::move(*refusal));
+    }
+  }
+  ReadBodyOfLength(length);
 }
 
 template <class Stream>
-void StreamSession<Stream>::OnBody(ErrorCode error) {
-  if (error) return OnReadError(error);
+void StreamSession<Stream>::ReadBodyOfLength(size_t length) {
+  const auto body = std::make_shared<RequestBody::value_type>();
+  std::byte* rest = nullptr;
+  const size_t arrived = std::min(length, buffer_.size()), left = length - arrived;
+  try {
+    body->Place(parser_->get(), length);
+    body->buffer.Append(buffer_.data().data(), arrived);
+    rest = body->buffer.Extend(left);
+  } catch (const std::bad_alloc&) {
+    return OnReadError(make_error_code(boost::system::errc::not_enough_memory));
+  }
+  buffer_.consume(arrived);
+  if (left == 0) return OnBody(body);
+  ReadExactly(stream_, {rest, left},
+              [self = Self(), body](ErrorCode error) { error ? self->OnReadError(error) : self->OnBody(body); });
+}
+
+template <class Stream>
+void StreamSession<Stream>::ReadChunkedBody() {
+  buffer_.reserve(kReadChunksBytes);
+  bhttp::async_read(stream_, buffer_, *parser_, [self = Self()](ErrorCode error, size_t) {
+    if (error) return self->OnReadError(error);
+    self->OnBody(std::make_shared<const RequestBody::value_type>(std::move(self->parser_->get().body())));
+  });
+}
+
+template <class Stream>
+void StreamSession<Stream>::OnBody(std::shared_ptr<const RequestBody::value_type> body) {
   Tcp().expires_never();
-  const auto body = std::make_shared<const RequestBody::value_type>(std::move(parser_->get().body()));
-  waiting_ = std::make_shared<Waiting>();
+  watch_.Expect();
+  const auto waiting = watch_.waiting();
   size_t json = body->bytes().size();
   std::from_chars(head_.json_length.data(), head_.json_length.data() + head_.json_length.size(), json);
   if (json < kLargeJson) {
     Handle(body);
     // What is refused at once is not worth two calls of the system.
-    if (!waiting_->answered) Watch();
+    if (!waiting->answered) watch_.Begin(Self());
     return;
   }
-  Watch();
+  watch_.Begin(Self());
   net::post(options_.large_requests, [self = Self(), body] {
     try {
       self->Handle(body);
@@ -170,8 +185,9 @@ void StreamSession<Stream>::OnBody(ErrorCode error) {
 
 template <class Stream>
 void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::value_type>& body) {
-  Request request{.head = head_, .body = body->bytes(), .body_owner = body, .gone = {waiting_, &waiting_->gone}};
-  service_->Handle(std::move(request), [self = Self(), waiting = waiting_](Service::Finish finish) {
+  const std::shared_ptr<ClientWatch::Waiting> waiting = watch_.waiting();
+  Request request{.head = head_, .body = body->bytes(), .body_owner = body, .gone = {waiting, &waiting->gone}};
+  service_->Handle(std::move(request), [self = Self(), waiting](Service::Finish finish) {
     waiting->answered = true;
     // Perhaps on an engine's thread, and perhaps long after the client has gone.
     net::post(self->stream_.get_executor(), [self, finish = std::move(finish)] { self->Respond(finish()); });
@@ -179,48 +195,9 @@ void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::valu
 }
 
 template <class Stream>
-void StreamSession<Stream>::Watch() {
-  Tcp().socket().async_wait(net::socket_base::wait_read, [self = Self()](ErrorCode error) {
-    if (error || self->waiting_ == nullptr) return;
-    if (HungUp(self->Tcp().socket().native_handle())) {
-      spdlog::debug("the client closed the connection before its answer");
-      self->waiting_->gone = true;
-      return;
-    }
-    // The next request, or TLS's goodbye. The end may come behind it, and to wait for reading would not wait for that.
-    self->watch_again_.expires_after(kWatchAgain);
-    self->watch_again_.async_wait([self](ErrorCode stopped) {
-      if (!stopped && self->waiting_ != nullptr) self->Watch();
-    });
-  });
-}
-
-template <class Stream>
-void StreamSession<Stream>::StopWatching() {
-  if (waiting_ == nullptr) return;
-  waiting_ = nullptr;
-  ErrorCode ignored;
-  Tcp().socket().cancel(ignored);  // nothing else is pending on it between a request and its answer
-  watch_again_.cancel();
-}
-
-template <class Stream>
 void StreamSession<Stream>::OnReadError(ErrorCode error) {
-  if (error == bhttp::error::body_limit) {
-    return RespondAndClose(ErrorResponse(413, "the body is larger than the server's limit of " +
-                                                  std::to_string(options_.max_request_bytes) +
-                                                  " bytes (--max-request-bytes)"));
-  }
-  if (error == bhttp::error::header_limit) {
-    return RespondAndClose(
-        ErrorResponse(431, "the header is larger than " + std::to_string(kMaxHeaderBytes) + " bytes"));
-  }
-  if (error == boost::system::errc::not_enough_memory) {
-    return RespondAndClose(ErrorResponse(503, "out of memory while reading the request; retry later"));
-  }
-  const bool gone = error == bhttp::error::end_of_stream || error == bhttp::error::partial_message;
-  if (!gone && error.category() == make_error_code(bhttp::error::bad_version).category()) {
-    return RespondAndClose(ErrorResponse(400, "the request is not valid HTTP/1.1: " + error.message()));
+  if (std::optional<Response> answer = AnswerToReadError(error, options_.max_request_bytes)) {
+    return RespondAndClose(std::move(*answer));
   }
   // The client has closed, was too slow, or sat idle for too long: nobody waits for an answer.
   spdlog::debug("connection closed: {}", error.message());
@@ -235,19 +212,10 @@ void StreamSession<Stream>::RespondAndClose(Response response) {
 
 template <class Stream>
 void StreamSession<Stream>::Respond(Response response) {
-  StopWatching();
+  watch_.End();
   spdlog::debug("{} {} -> {}", head_.method, head_.target, response.status);
   if (service_->draining()) keep_alive_ = false;
-  // In the request's version: to an HTTP/1.0 client only its own way of saying keep-alive means that.
-  auto& message = response_.emplace(static_cast<bhttp::status>(response.status), http_version_);
-  message.set(bhttp::field::server, "recpile");
-  if (!response.body.empty()) message.set(bhttp::field::content_type, response.content_type);
-  if (!response.allow.empty()) message.set(bhttp::field::allow, response.allow);
-  if (response.retry_after) message.set(bhttp::field::retry_after, "1");
-  if (response.json_length) message.set(kserve::kLengthHeader, std::to_string(*response.json_length));
-  message.keep_alive(keep_alive_);
-  message.body() = std::move(response.body);
-  message.prepare_payload();
+  auto& message = response_.emplace(MessageOf(std::move(response), http_version_, keep_alive_));
   if (head_.method == "HEAD") message.body().clear();  // Content-Length keeps what a GET would have sent
 
   serializer_.emplace(message);
@@ -269,7 +237,7 @@ template <class Stream>
 void StreamSession<Stream>::Close() {
   ErrorCode ignored;
   if constexpr (std::is_same_v<Stream, Plain>) Tcp().socket().shutdown(net::ip::tcp::socket::shutdown_send, ignored);
-  if (linger_) return Linger();
+  if (linger_ || unread_ > 0) return Linger();
   if constexpr (std::is_same_v<Stream, Tls>) {
     // Says goodbye, and waits for the client's; without it the answer could pass for one that was cut off.
     Tcp().expires_after(std::min(options_.timeout, kLingerTime));
@@ -281,15 +249,9 @@ void StreamSession<Stream>::Close() {
 template <class Stream>
 void StreamSession<Stream>::Linger() {
   Tcp().expires_after(std::min(options_.timeout, kLingerTime));
-  DiscardInput();
-}
-
-template <class Stream>
-void StreamSession<Stream>::DiscardInput() {
   buffer_.clear();
-  stream_.async_read_some(buffer_.prepare(64 << 10), [self = Self()](ErrorCode error, size_t) {
-    if (!error) self->DiscardInput();
-  });
+  // Until it closes, or its time is over.
+  SkipBytes(stream_, std::numeric_limits<size_t>::max(), [self = Self()](ErrorCode) {});
 }
 
 std::shared_ptr<Session> MakeSession(net::ip::tcp::socket socket, net::ssl::context* tls, const SessionOptions& options,

@@ -1,8 +1,6 @@
 // A session over plain TCP or TLS.
 #pragma once
 
-#include <atomic>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -12,6 +10,8 @@
 #include <optional>
 #include <utility>
 
+#include "http/client_watch.h"
+#include "http/read_body.h"
 #include "http/request_body.h"
 #include "http/session.h"
 
@@ -27,33 +27,28 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
         options_(options),
         service_(service),
         registry_(std::move(registry)),
-        watch_again_(stream_.get_executor()) {}
+        watch_(Tcp()) {}
   ~StreamSession() override { registry_->Remove(this); }
 
   void Start() override;
   void CloseIfIdle() override;
 
  private:
-  using ErrorCode = boost::beast::error_code;
-
   void Handshake();
   void ReadHeader();
   void OnHeader(ErrorCode error);
   void ReadBody();
-  void OnBody(ErrorCode error);
+  void ReadBodyOfLength(size_t length);
+  void ReadChunkedBody();
+  void OnBody(std::shared_ptr<const RequestBody::value_type> body);
   void Handle(const std::shared_ptr<const RequestBody::value_type>& body);
   void OnReadError(ErrorCode error);
-  // Lets the engine know when the client closes, until there is an answer.
-  void Watch();
-  void StopWatching();
   // A request that was not read to its end leaves the connection useless for another.
   void RespondAndClose(Response response);
   void Respond(Response response);
   void OnWritten(ErrorCode error);
   void Close();
   void Linger();
-  void DiscardInput();
-  RequestHead TakeHead() const;
 
   std::shared_ptr<StreamSession> Self() { return this->shared_from_this(); }
   boost::beast::tcp_stream& Tcp() { return boost::beast::get_lowest_layer(stream_); }
@@ -69,16 +64,11 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   std::optional<boost::beast::http::response<boost::beast::http::string_body>> response_;
   std::optional<boost::beast::http::response_serializer<boost::beast::http::string_body>> serializer_;
 
-  // Of a request between its last byte and its answer; shared with those who work on it, on whatever thread.
-  struct Waiting {
-    std::atomic<bool> gone = false;      // the client is
-    std::atomic<bool> answered = false;  // the answer is on its way to the strand
-  };
-  std::shared_ptr<Waiting> waiting_;  // null when nobody waits
-  boost::asio::steady_timer watch_again_;
+  ClientWatch watch_;
 
   RequestHead head_;
   unsigned http_version_ = 11;  // of the request: 11 or 10
+  size_t unread_ = 0;           // bytes of a refused request, which are still to come before the next one
   bool idle_ = false;           // waiting for the first byte of a request
   bool linger_ = false;         // the client may still be sending when the answer is written
   bool keep_alive_ = false;

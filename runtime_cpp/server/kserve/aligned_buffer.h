@@ -32,11 +32,15 @@ class AlignedBuffer {
     capacity_ = capacity;
   }
 
-  void Append(const void* source, size_t count) {
-    if (count == 0) return;
+  // Makes it `count` bytes longer, uninitialised, and returns where they are. Throws std::bad_alloc.
+  std::byte* Extend(size_t count) {
     if (count > capacity_ - size_) Reserve(std::max(size_ + count, 2 * capacity_));
-    std::memcpy(bytes_.get() + size_, source, count);
     size_ += count;
+    return bytes_.get() + size_ - count;
+  }
+
+  void Append(const void* source, size_t count) {
+    if (count > 0) std::memcpy(Extend(count), source, count);
   }
 
  private:

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "recpile/engine.h"
@@ -50,6 +51,10 @@ struct DecodedRequest {
 // Parameters: scheduling.h; classification is refused as unsupported; others are ignored.
 Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelInfo& model,
                                           const serving::SharedMemory* memory = nullptr);
+
+// What the JSON part of a body says of its request's id and scheduling, without its inputs; for requests that may be
+// refused before they have been read. Nothing: DecodeInferRequest will say what is wrong.
+std::optional<DecodedRequest> PeekInferRequest(std::string_view json);
 
 struct EncodedResponse {
   std::string body;

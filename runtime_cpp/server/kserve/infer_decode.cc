@@ -196,6 +196,17 @@ Result<std::vector<OutputChoice>> DecodeOutputs(const json& root, const ModelInf
   return choices;
 }
 
+// The id and what scheduling.h reads.
+Status DecodeHead(const json& tree, DecodedRequest* decoded) {
+  if (!tree.is_object()) return Status::InvalidArgument("the request's JSON must be an object");
+  if (const json* id = Find(tree, "id")) {
+    if (!id->is_string()) return Status::InvalidArgument("\"id\" must be a string");
+    decoded->id = id->get<std::string>();
+  }
+  RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(tree, "the request"));
+  return ReadScheduling(*parameters, &decoded->request);
+}
+
 Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model, const serving::SharedMemory* memory) {
   const size_t json_length = body.json_length.value_or(body.bytes.size());
   if (json_length > body.bytes.size()) {
@@ -209,16 +220,9 @@ Result<DecodedRequest> Decode(const RequestBody& body, const ModelInfo& model, c
   }
   const std::string_view text(reinterpret_cast<const char*>(body.bytes.data()), json_length);
   RECPILE_ASSIGN_OR_RETURN(const RequestJson parsed, ParseRequestJson(text));
-  if (!parsed.tree.is_object()) return Status::InvalidArgument("the request's JSON must be an object");
-
   DecodedRequest decoded;
-  if (const json* id = Find(parsed.tree, "id")) {
-    if (!id->is_string()) return Status::InvalidArgument("\"id\" must be a string");
-    decoded.id = id->get<std::string>();
-  }
+  RECPILE_RETURN_IF_ERROR(DecodeHead(parsed.tree, &decoded));
   RECPILE_ASSIGN_OR_RETURN(decoded.outputs, DecodeOutputs(parsed.tree, model));
-  RECPILE_ASSIGN_OR_RETURN(const json* parameters, ParametersOf(parsed.tree, "the request"));
-  RECPILE_RETURN_IF_ERROR(ReadScheduling(*parameters, &decoded.request));
   // Before the model runs for an answer that could not be given.
   for (const OutputChoice& choice : decoded.outputs) {
     if (choice.shared && memory == nullptr) return SharedMemoryIsOff();
@@ -242,6 +246,17 @@ Result<DecodedRequest> DecodeInferRequest(const RequestBody& body, const ModelIn
   } catch (const std::bad_alloc&) {
     return Status::Unavailable("out of memory while decoding the request; retry later or send a smaller one");
   }
+}
+
+std::optional<DecodedRequest> PeekInferRequest(std::string_view json) {
+  try {
+    const Result<RequestJson> parsed = ParseRequestJson(json);
+    DecodedRequest decoded;
+    if (parsed.ok() && DecodeHead(parsed.value().tree, &decoded).ok()) return decoded;
+  } catch (const std::bad_alloc&) {
+    // Nor will it be decoded.
+  }
+  return std::nullopt;
 }
 
 }  // namespace recpile::kserve

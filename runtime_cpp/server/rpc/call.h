@@ -12,16 +12,20 @@
 #include <utility>
 
 #include "rpc/dispatcher.h"
+#include "rpc/health.grpc.pb.h"
 #include "rpc/inference.grpc.pb.h"
 #include "rpc/status.h"
 
 namespace recpile::rpc {
 
-using AsyncService = inference::GRPCInferenceService::AsyncService;
+// Infer requests come as bytes: some are refused before they are parsed.
+using AsyncService =
+    inference::GRPCInferenceService::WithRawMethod_ModelInfer<inference::GRPCInferenceService::AsyncService>;
+
+using HealthService = grpc::health::v1::Health::AsyncService;
 
 // What calls need of the server, and tell it.
 struct CallHost {
-  AsyncService* service = nullptr;
   Dispatcher* dispatcher = nullptr;
   std::atomic<size_t> in_flight = 0;  // arrived and not yet answered
   std::atomic<std::chrono::steady_clock::rep> last_arrival = 0;
@@ -32,18 +36,22 @@ struct CallHost {
 template <class Request, class Response>
 class Call final : public Event {
  public:
-  using Accept = void (AsyncService::*)(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
-                                        grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*);
-  // Must see to it that Finish is called once, before it returns or later, on a thread of the dispatcher.
-  using Handler = std::function<void(Call*)>;
+  struct Method {
+    // As the Request... methods of a generated AsyncService.
+    std::function<void(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
+                       grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*)>
+        accept;
+    // Must see to it that Finish is called once, before it returns or later, on a thread of the dispatcher.
+    std::function<void(Call*)> handle;
+  };
 
   // Waits for such a call, and after it has come for another one, until the server shuts down.
-  static void Listen(CallHost* host, Accept accept, std::shared_ptr<const Handler> handler) {
-    auto* call = new Call(host, accept, std::move(handler));
+  static void Listen(CallHost* host, std::shared_ptr<const Method> method) {
+    auto* call = new Call(host, std::move(method));
     // Comes for calls that arrive, and for no others.
     call->context_.AsyncNotifyWhenDone(&call->done_);
-    (host->service->*accept)(&call->context_, call->request_.get(), &call->writer_, host->dispatcher->queue(),
-                             host->dispatcher->queue(), call);
+    grpc::ServerCompletionQueue* const queue = host->dispatcher->queue();
+    call->method_->accept(&call->context_, call->request_.get(), &call->writer_, queue, queue, call);
   }
 
   // Shared with those who still read it when the call is over: tensors are views of it.
@@ -86,8 +94,8 @@ class Call final : public Event {
       arrived_ = true;
       ++host_->in_flight;
       host_->last_arrival = std::chrono::steady_clock::now().time_since_epoch().count();
-      Listen(host_, accept_, handler_);
-      (*handler_)(this);
+      Listen(host_, method_);
+      method_->handle(this);
     }
   }
 
@@ -105,12 +113,11 @@ class Call final : public Event {
     if (--events_ == 0) delete this;
   }
 
-  Call(CallHost* host, Accept accept, std::shared_ptr<const Handler> handler)
-      : host_(host), accept_(accept), handler_(std::move(handler)), writer_(&context_) {}
+  Call(CallHost* host, std::shared_ptr<const Method> method)
+      : host_(host), method_(std::move(method)), writer_(&context_) {}
 
   CallHost* const host_;
-  const Accept accept_;
-  const std::shared_ptr<const Handler> handler_;
+  const std::shared_ptr<const Method> method_;
   grpc::ServerContext context_;
   const std::shared_ptr<Request> request_ = std::make_shared<Request>();
   Response response_;

@@ -4,9 +4,11 @@
 #include <utility>
 
 #include "kserve/control_json.h"
+#include "kserve/request_json.h"
 #include "kserve/shared_tensor.h"
 #include "rpc/describe.h"
 #include "rpc/infer_codec.h"
+#include "rpc/infer_message.h"
 #include "rpc/parameters.h"
 #include "serving/traceparent.h"
 
@@ -19,90 +21,100 @@ struct Service::Pending {
   InferCall* call;  // alive until it is finished
   serving::ModelPtr model;
   Clock::time_point started;
+  std::shared_ptr<const inference::ModelInferRequest> request;
   std::vector<kserve::OutputChoice> outputs;
   std::shared_ptr<RequestTrace> trace;  // null: nobody asks
 };
 
-Service::Service(serving::Context context, CallHost* host) : context_(std::move(context)), host_(host) {}
+Service::Service(serving::Context context, CallHost* host, AsyncService* methods, HealthService* health)
+    : context_(std::move(context)), host_(host), methods_(methods), health_(health) {}
 
-template <class Request, class Response, class Answer>
-void Service::Simple(typename Call<Request, Response>::Accept accept, Answer answer) {
-  Deferred<Request, Response>(accept, [answer = std::move(answer)](Call<Request, Response>* call) {
+template <class Methods, class Of, class Request, class Response, class Answer>
+void Service::Simple(Methods* service, Accept<Of, Request, Response> accept, Answer answer) {
+  Deferred(service, accept, [answer = std::move(answer)](Call<Request, Response>* call) {
     call->Finish(answer(*call->request(), call->response()));
   });
 }
 
-template <class Request, class Response, class Run>
-void Service::Deferred(typename Call<Request, Response>::Accept accept, Run run) {
-  using Handler = typename Call<Request, Response>::Handler;
-  Call<Request, Response>::Listen(host_, accept, std::make_shared<const Handler>(std::move(run)));
+template <class Methods, class Of, class Request, class Response, class Run>
+void Service::Deferred(Methods* service, Accept<Of, Request, Response> accept, Run run) {
+  using Method = typename Call<Request, Response>::Method;
+  const auto bound = [service, accept](auto... arguments) { (service->*accept)(arguments...); };
+  Call<Request, Response>::Listen(host_, std::make_shared<const Method>(Method{bound, std::move(run)}));
 }
 
 void Service::Listen() {
   ListenToHealth();
+  ListenToProbes();
   ListenToMetadata();
   ListenToRepository();
   ListenToMemory();
-  Deferred<inference::ModelInferRequest, inference::ModelInferResponse>(&AsyncService::RequestModelInfer,
-                                                                        [this](InferCall* call) { Infer(call); });
+  Deferred(methods_, &AsyncService::RequestModelInfer, [this](InferCall* call) { Infer(call); });
 }
 
 void Service::ListenToHealth() {
   using namespace inference;  // NOLINT: the messages' names say enough
-  Simple<ServerLiveRequest, ServerLiveResponse>(&AsyncService::RequestServerLive, [](const auto&, auto* out) {
+  Simple(methods_, &AsyncService::RequestServerLive, [](const auto&, auto* out) {
     out->set_live(true);
     return grpc::Status::OK;
   });
-  Simple<ServerReadyRequest, ServerReadyResponse>(&AsyncService::RequestServerReady, [this](const auto&, auto* out) {
+  Simple(methods_, &AsyncService::RequestServerReady, [this](const auto&, auto* out) {
     out->set_ready(!draining_);
     return grpc::Status::OK;
   });
-  Simple<ModelReadyRequest, ModelReadyResponse>(&AsyncService::RequestModelReady, [this](const auto& in, auto* out) {
+  Simple(methods_, &AsyncService::RequestModelReady, [this](const auto& in, auto* out) {
     out->set_ready(!draining_ && context_.models->Find(in.name(), in.version()).ok());
+    return grpc::Status::OK;
+  });
+}
+
+void Service::ListenToProbes() {
+  using grpc::health::v1::HealthCheckResponse;
+  Simple(health_, &HealthService::RequestCheck, [this](const auto& in, auto* out) {
+    if (!in.service().empty() && in.service() != inference::GRPCInferenceService::service_full_name()) {
+      return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such service: '" + kserve::Excerpt(in.service()) + "'");
+    }
+    out->set_status(draining_ ? HealthCheckResponse::NOT_SERVING : HealthCheckResponse::SERVING);
     return grpc::Status::OK;
   });
 }
 
 void Service::ListenToMetadata() {
   using namespace inference;  // NOLINT
-  Simple<ServerMetadataRequest, ServerMetadataResponse>(&AsyncService::RequestServerMetadata,
-                                                        [this](const auto&, auto* out) {
-                                                          DescribeServer(context_, out);
-                                                          return grpc::Status::OK;
-                                                        });
-  Simple<ModelMetadataRequest, ModelMetadataResponse>(
-      &AsyncService::RequestModelMetadata, [this](const auto& in, auto* out) {
-        const auto model = context_.models->Find(in.name(), in.version());
-        if (model.ok()) DescribeModel(model.value()->info, context_.models->List(in.name()), out);
-        return ToGrpc(model.status());
-      });
-  Simple<ModelConfigRequest, ModelConfigResponse>(&AsyncService::RequestModelConfig, [this](const auto& in, auto* out) {
+  Simple(methods_, &AsyncService::RequestServerMetadata, [this](const auto&, auto* out) {
+    DescribeServer(context_, out);
+    return grpc::Status::OK;
+  });
+  Simple(methods_, &AsyncService::RequestModelMetadata, [this](const auto& in, auto* out) {
+    const auto model = context_.models->Find(in.name(), in.version());
+    if (model.ok()) DescribeModel(model.value()->info, context_.models->List(in.name()), out);
+    return ToGrpc(model.status());
+  });
+  Simple(methods_, &AsyncService::RequestModelConfig, [this](const auto& in, auto* out) {
     const auto model = context_.models->Find(in.name(), in.version());
     if (model.ok()) DescribeConfig(model.value()->info, out->mutable_config());
     return ToGrpc(model.status());
   });
-  Simple<ModelStatisticsRequest, ModelStatisticsResponse>(
-      &AsyncService::RequestModelStatistics, [this](const auto& in, auto* out) {
-        if (in.version().empty()) {
-          if (!in.name().empty()) {
-            if (const Status known = context_.models->Find(in.name(), "").status(); !known.ok()) return ToGrpc(known);
-          }
-          for (const auto& model : context_.models->List(in.name())) DescribeStatistics(*model, out->add_model_stats());
-          return grpc::Status::OK;
-        }
-        const auto model = context_.models->Find(in.name(), in.version());
-        if (model.ok()) DescribeStatistics(*model.value(), out->add_model_stats());
-        return ToGrpc(model.status());
-      });
+  Simple(methods_, &AsyncService::RequestModelStatistics, [this](const auto& in, auto* out) {
+    if (in.version().empty()) {
+      if (!in.name().empty()) {
+        if (const Status known = context_.models->Find(in.name(), "").status(); !known.ok()) return ToGrpc(known);
+      }
+      for (const auto& model : context_.models->List(in.name())) DescribeStatistics(*model, out->add_model_stats());
+      return grpc::Status::OK;
+    }
+    const auto model = context_.models->Find(in.name(), in.version());
+    if (model.ok()) DescribeStatistics(*model.value(), out->add_model_stats());
+    return ToGrpc(model.status());
+  });
 }
 
 void Service::ListenToRepository() {
   using namespace inference;  // NOLINT
-  Simple<RepositoryIndexRequest, RepositoryIndexResponse>(
-      &AsyncService::RequestRepositoryIndex, [this](const auto& in, auto* out) {
-        DescribeRepository(serving::Index(context_), in.ready(), out);
-        return grpc::Status::OK;
-      });
+  Simple(methods_, &AsyncService::RequestRepositoryIndex, [this](const auto& in, auto* out) {
+    DescribeRepository(serving::Index(context_), in.ready(), out);
+    return grpc::Status::OK;
+  });
   // What load and unload have in common.
   const auto control = [this](auto* call,
                               void (serving::Repository::*operation)(std::string, serving::Repository::Done)) {
@@ -115,48 +127,43 @@ void Service::ListenToRepository() {
       call->FinishLater([status = std::move(status)] { return ToGrpc(status); });
     });
   };
-  Deferred<RepositoryModelLoadRequest, RepositoryModelLoadResponse>(
-      &AsyncService::RequestRepositoryModelLoad,
-      [control](auto* call) { control(call, &serving::Repository::LoadForClient); });
-  Deferred<RepositoryModelUnloadRequest, RepositoryModelUnloadResponse>(
-      &AsyncService::RequestRepositoryModelUnload,
-      [control](auto* call) { control(call, &serving::Repository::UnloadForClient); });
+  Deferred(methods_, &AsyncService::RequestRepositoryModelLoad,
+           [control](auto* call) { control(call, &serving::Repository::LoadForClient); });
+  Deferred(methods_, &AsyncService::RequestRepositoryModelUnload,
+           [control](auto* call) { control(call, &serving::Repository::UnloadForClient); });
 }
 
 void Service::ListenToMemory() {
   using namespace inference;  // NOLINT
-  Simple<SystemSharedMemoryStatusRequest, SystemSharedMemoryStatusResponse>(
-      &AsyncService::RequestSystemSharedMemoryStatus, [this](const auto& in, auto* out) {
-        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
-        const auto regions = context_.memory->List(in.name());
-        if (regions.ok()) DescribeMemory(regions.value(), out);
-        return ToGrpc(regions.status());
-      });
-  Simple<SystemSharedMemoryRegisterRequest, SystemSharedMemoryRegisterResponse>(
-      &AsyncService::RequestSystemSharedMemoryRegister, [this](const auto& in, auto*) {
-        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
-        return ToGrpc(context_.memory->Register(
-            {.name = in.name(), .key = in.key(), .offset = in.offset(), .byte_size = in.byte_size()}));
-      });
-  Simple<SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse>(
-      &AsyncService::RequestSystemSharedMemoryUnregister, [this](const auto& in, auto*) {
-        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
-        context_.memory->Unregister(in.name());
-        return grpc::Status::OK;
-      });
+  Simple(methods_, &AsyncService::RequestSystemSharedMemoryStatus, [this](const auto& in, auto* out) {
+    if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+    const auto regions = context_.memory->List(in.name());
+    if (regions.ok()) DescribeMemory(regions.value(), out);
+    return ToGrpc(regions.status());
+  });
+  Simple(methods_, &AsyncService::RequestSystemSharedMemoryRegister, [this](const auto& in, auto*) {
+    if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+    return ToGrpc(context_.memory->Register(
+        {.name = in.name(), .key = in.key(), .offset = in.offset(), .byte_size = in.byte_size()}));
+  });
+  Simple(methods_, &AsyncService::RequestSystemSharedMemoryUnregister, [this](const auto& in, auto*) {
+    if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+    context_.memory->Unregister(in.name());
+    return grpc::Status::OK;
+  });
 }
 
 void Service::Infer(InferCall* call) {
   const Clock::time_point started = Clock::now();
   if (refusing_) return call->Finish(ToGrpc(Status::Unavailable("the server is shutting down; ask another")));
-  const auto& request = call->request();
-  const auto found = context_.models->Find(request->model_name(), request->model_version());
+  if (const std::optional<grpc::Status> refusal = RefuseEarly(call, started)) return call->Finish(*refusal);
+  const Result<RequestPtr> request = Parse(*call->request());
+  if (!request.ok()) return call->Finish(ToGrpc(request.status()));
+  call->request()->Clear();
+  const auto found = context_.models->Find(request.value()->model_name(), request.value()->model_version());
   if (!found.ok()) return call->Finish(ToGrpc(found.status()));
-  const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, {}, {}});
-  if (const Status room = serving::CheckRoom(pending->model, started); !room.ok()) {
-    return call->Finish(Finished(*pending, room));
-  }
-  Result<DecodedCall> decoded = DecodeCall(request, pending->model->info, context_.memory);
+  const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, request.value(), {}, {}});
+  Result<DecodedCall> decoded = DecodeCall(pending->request, pending->model->info, context_.memory);
   if (!decoded.ok()) {
     pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
     return call->Finish(Finished(*pending, decoded.status()));
@@ -170,15 +177,36 @@ void Service::Infer(InferCall* call) {
   });
 }
 
+std::optional<grpc::Status> Service::RefuseEarly(InferCall* call, Clock::time_point started) const {
+  const MessageTarget target = TargetOf(*call->request());
+  if (target.model.empty()) return std::nullopt;
+  const auto found = context_.models->Find(target.model, target.version);
+  if (!found.ok()) return std::nullopt;
+  Pending pending{call, found.value(), started, nullptr, {}, {}};
+  Status status = serving::CheckRoom(pending.model, started);
+  // Where nothing waits, there is time.
+  if (status.ok() && pending.model->queued() > 0) {
+    pending.request = ParseWithoutTensors(*call->request());
+    InferRequest scheduling;
+    if (pending.request == nullptr || !ReadScheduling(pending.request->parameters(), &scheduling).ok()) {
+      return std::nullopt;
+    }
+    LimitTimeout(call->Deadline(), &scheduling);
+    status = serving::CheckTime(pending.model, scheduling, started);
+  }
+  if (status.ok()) return std::nullopt;
+  return Finished(pending, status);
+}
+
 grpc::Status Service::Finished(const Pending& pending, const InferResult& result) const {
   const ModelInfo& info = pending.model->info;
-  const auto& request = *pending.call->request();
+  const std::string id = pending.request == nullptr ? std::string() : pending.request->id();
   if (context_.log) {
     const std::string traceparent = pending.call->Header("traceparent");
     context_.log({.protocol = "grpc",
                   .model = info.name,
                   .version = info.version,
-                  .id = request.id(),
+                  .id = id,
                   .traceparent = serving::ValidTraceparent(traceparent),
                   .status = result.status(),
                   .started = pending.started,
@@ -187,8 +215,11 @@ grpc::Status Service::Finished(const Pending& pending, const InferResult& result
   }
   if (!result.ok()) return ToGrpc(result.status());
   try {
-    return ToGrpc(EncodeAnswer(info, request.id(), pending.outputs, result.value(), context_.memory, result.left_out,
-                               pending.call->response()));
+    inference::ModelInferResponse response;
+    const Status encoded =
+        EncodeAnswer(info, id, pending.outputs, result.value(), context_.memory, result.left_out, &response);
+    if (encoded.ok()) *pending.call->response() = Serialize(response);
+    return ToGrpc(encoded);
   } catch (const std::bad_alloc&) {
     return ToGrpc(Status::Unavailable("out of memory while encoding the answer; retry later"));
   }

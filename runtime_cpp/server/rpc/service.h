@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 
 #include "rpc/call.h"
 #include "serving/context.h"
@@ -11,7 +12,7 @@ namespace recpile::rpc {
 // Must outlive its calls.
 class Service {
  public:
-  Service(serving::Context context, CallHost* host);
+  Service(serving::Context context, CallHost* host, AsyncService* methods, HealthService* health);
 
   // Begins to accept calls of every method.
   void Listen();
@@ -22,25 +23,37 @@ class Service {
   void StartRefusing() { refusing_ = true; }
 
  private:
-  using InferCall = Call<inference::ModelInferRequest, inference::ModelInferResponse>;
+  using InferCall = Call<grpc::ByteBuffer, grpc::ByteBuffer>;
   struct Pending;
 
+  // One of a generated service's Request... methods.
+  template <class Of, class Request, class Response>
+  using Accept = void (Of::*)(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
+                              grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*);
+
   // `answer(request, response)` gives a grpc::Status at once.
-  template <class Request, class Response, class Answer>
-  void Simple(typename Call<Request, Response>::Accept accept, Answer answer);
+  template <class Methods, class Of, class Request, class Response, class Answer>
+  void Simple(Methods* service, Accept<Of, Request, Response> accept, Answer answer);
   // `run(call)` finishes the call later.
-  template <class Request, class Response, class Run>
-  void Deferred(typename Call<Request, Response>::Accept accept, Run run);
+  template <class Methods, class Of, class Request, class Response, class Run>
+  void Deferred(Methods* service, Accept<Of, Request, Response> accept, Run run);
 
   void ListenToHealth();
+  // The same in gRPC's own protocol. Its library has a ready service for that, with threads of its own, which then poll
+  // all connections and hand what they read to the dispatcher's: that costs every call a switch of threads, or two.
+  void ListenToProbes();
   void ListenToMetadata();
   void ListenToRepository();
   void ListenToMemory();
   void Infer(InferCall* call);
+  // The answer to a request for which there is no room or, as far as all but its tensors tells, no time.
+  std::optional<grpc::Status> RefuseEarly(InferCall* call, serving::Clock::time_point started) const;
   grpc::Status Finished(const Pending& pending, const InferResult& result) const;
 
   const serving::Context context_;
   CallHost* const host_;
+  AsyncService* const methods_;
+  HealthService* const health_;
   std::atomic<bool> draining_ = false;
   std::atomic<bool> refusing_ = false;
 };

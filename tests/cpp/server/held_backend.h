@@ -16,8 +16,9 @@ namespace recpile::testing {
 
 class HeldBackend {
  public:
-  // Serves the toy model. With `refusal`, Submit fails with it.
-  serving::Context Make(std::optional<Status> refusal = std::nullopt) {
+  // Serves the toy model. With `refusal`, Submit fails with it; with `no_time`, requests that have a timeout are
+  // refused with it, as far as they have been read.
+  serving::Context Make(std::optional<Status> refusal = std::nullopt, std::optional<Status> no_time = std::nullopt) {
     serving::ServedModel model{.info = ToyModel(),
                                .submit =
                                    [this, refusal](InferRequest request, InferCallback done) {
@@ -27,7 +28,12 @@ class HeldBackend {
                                      arrived_.notify_all();
                                      return Status();
                                    },
-                               .stats = [] { return EngineStats{.requests_ok = 3, .batches = 2}; }};
+                               .stats = [] { return EngineStats{.requests_ok = 3, .batches = 2}; },
+                               .time =
+                                   [no_time](const InferRequest& request) {
+                                     return no_time && request.timeout_microseconds > 0 ? *no_time : Status();
+                                   },
+                               .queued = [no_time] { return no_time ? size_t{1} : size_t{0}; }};
     models_.Publish("toy", {std::make_shared<const serving::ServedModel>(std::move(model))});
     return {.models = &models_, .server_version = "9.9"};
   }
