@@ -4,11 +4,13 @@
 set -uo pipefail
 venv=$1
 shift
+jobs=2
 build=$(ls -d build/*/ | head -1)
 
-ctest --test-dir "$build" --output-on-failure --no-tests=error -j2 | tee "$build/ctest.log"
+ctest --test-dir "$build" --output-on-failure --no-tests=error -j"$jobs" | tee "$build/ctest.log"
 cpp=$?
-"$venv/bin/pytest" "$@" | tee "$build/pytest.log"
+# By file: tests of a file share what they export.
+"$venv/bin/pytest" -n "$jobs" --dist loadfile "$@" | tee "$build/pytest.log"
 python=$?
 
 # "100% tests passed, 0 tests failed out of 42" and "40 passed, 2 failed in 9s"

@@ -1,23 +1,16 @@
-"""Published model classes, as their packages have them: what the compiler makes of them answers as eager does."""
+"""Published model classes: some lowered and run by both runtimes, and those that are refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from compiler.graphs import draw
-from published.models import MODELS, REFUSED, build, class_of
-from torch import Tensor, nn
+from published.models import build
+from published.stages import Record
 
-from recpile.passes.base import run_passes
-from recpile.passes.pipeline import passes
-from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.capture import capture
 from recpile.pycompiler.compile import CompileOptions, compile_model
-from recpile.pycompiler.exactness import difference_of
-from recpile.pycompiler.quality import eager, run_stages
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.row_mixing import mixing_operators
 from recpile.pycompiler.swap import CaptureError
@@ -31,35 +24,6 @@ LOWERED = (
     "deepctr.din",
     "rechub.mmoe",
 )
-Record = Callable[[str, object], None]
-
-
-def answered(model: nn.Module, schema, batch: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]] | None:
-    """Inputs and eager's answer; None if eager itself cannot score one candidate (a bare squeeze drops its batch)."""
-    flat = draw(schema, batch, seed=batch)
-    try:
-        return flat, eager(model, schema, flat)
-    except (RuntimeError, IndexError):
-        assert batch == 1
-        return None
-
-
-@pytest.mark.published
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in REFUSED])
-def test_the_stages_answer_as_eager_does(name: str, record_property: Record) -> None:
-    model, schema = build(name)
-    program = run_passes(capture(model, schema, "model"), passes(TablePrecision("fp32"), "fp32"))
-    assert any(stage.kind == "embedding" for stage in program.stages)
-    largest = 0.0
-    for batch in (1, 2, 3, 17):
-        case = answered(model, schema, batch)
-        if case is None:
-            continue
-        flat, wanted = case
-        worst, allowed = difference_of(wanted, run_stages(program, flat))
-        assert worst <= allowed
-        largest = max(largest, worst)
-    record_property("published", (name, class_of(model), largest))
 
 
 @pytest.mark.slow
