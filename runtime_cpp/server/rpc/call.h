@@ -41,7 +41,7 @@ class Call final : public Event {
     std::function<void(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
                        grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*)>
         accept;
-    // Must see to it that Finish is called once, before it returns or later, on any thread.
+    // Must see to it that Finish is called once, before it returns or later, on a thread of the dispatcher.
     std::function<void(Call*)> handle;
   };
 

@@ -173,8 +173,6 @@ void Service::Infer(InferCall* call) {
   pending->outputs = std::move(decoded.value().outputs);
   if (context_.trace) pending->trace = decoded.value().request.trace = std::make_shared<RequestTrace>();
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
-    // With nothing else to do an instance may as well send the answer itself: that saves a switch of threads.
-    if (host_->in_flight == 1) return pending->call->Finish(Finished(*pending, result));
     pending->call->FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
   });
 }
