@@ -1,9 +1,7 @@
 #include "engine/request_queue.h"
 
 #include <algorithm>
-#include <iterator>
-#include <numeric>
-#include <ranges>
+#include <utility>
 
 namespace recpile {
 namespace {
@@ -19,7 +17,7 @@ constexpr std::chrono::microseconds kWorthLearning(1000);
 }  // namespace
 
 RequestQueue::RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse)
-    : batch_(batch), policy_(policy), refuse_(std::move(refuse)), levels_(policy.levels), rows_(policy.levels) {}
+    : batch_(batch), policy_(policy), refuse_(std::move(refuse)), waiting_(policy.levels) {}
 
 Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
   const Clock::time_point deadline = pieces[0].deadline;
@@ -34,7 +32,7 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
     if (deadline != kNever && !policy_.delay_late) {
       watch = deadline - cost_.At(pieces[0].since).Of(pieces[0].rows) < watched_;
     }
-    for (QueuedRequest& piece : pieces) Insert(std::move(piece));
+    for (QueuedRequest& piece : pieces) waiting_.Insert(std::move(piece));
   }
   changed_.notify_one();  // whom it wakes passes on what it leaves
   if (watch) deadlines_changed_.notify_one();
@@ -42,8 +40,7 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
 }
 
 Workload RequestQueue::Found(const Urgency& urgency) const {
-  int64_t waiting = 0;
-  for (size_t level = 0; level <= urgency.level; ++level) waiting += rows_[level];
+  const int64_t waiting = waiting_.rows_as_far_as(urgency.level);
   // What runs now is half done, as far as anyone knows.
   const double running = static_cast<double>(running_rows_) / 2;
   return {running, waiting, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since), wait_factor_};
@@ -62,7 +59,7 @@ Status RequestQueue::Room() const {
 
 Status RequestQueue::RoomLocked() const {
   if (closed_) return Status::Unavailable("the engine is stopping; send the request elsewhere");
-  if (size_ < policy_.max_size) return {};
+  if (waiting_.size() < policy_.max_size) return {};
   return Status::Unavailable("the queue is full: " + std::to_string(policy_.max_size) +
                              " requests wait; send fewer at once");
 }
@@ -84,30 +81,24 @@ void RequestQueue::Learn(const QueuedRequest& request, Clock::time_point now) {
   wait_factor_ = std::clamp(wait_factor_ + kLearned * (waited / foreseen - wait_factor_), 1.0, kMostFactor);
 }
 
-void RequestQueue::Insert(QueuedRequest&& request) {
-  rows_[request.level] += request.rows;
-  ++size_;
-  levels_[request.level].push_back(std::move(request));
-}
-
 std::vector<QueuedRequest> RequestQueue::PopBatch() {
   std::unique_lock lock(mutex_);
   while (true) {
     const Clock::time_point now = Clock::now();
     const RunCost cost = cost_.At(now);
-    const BatchChoice choice = ChooseBatch(levels_ | std::views::join, now, OptionsNow(cost), cost);
+    const BatchChoice choice = ChooseBatch(waiting_.all(), now, OptionsNow(cost), cost);
     if (!choice.late.empty()) {
-      Late(Take(choice.late), lock);
+      Late(waiting_.Take(choice.late), lock);
       continue;
     }
     if (choice.take > 0) {
-      std::vector<QueuedRequest> batch = TakeFront(choice.take);
+      std::vector<QueuedRequest> batch = waiting_.TakeFront(choice.take);
       batch.front().left_out += batch.front().rows - choice.first_rows;
       batch.front().rows = choice.first_rows;
       Learn(batch.front(), now);
       for (const QueuedRequest& request : batch) running_rows_ += request.rows;
       // What is left over may be enough for another instance, whose wake-up this one may have used.
-      if (size_ > 0) changed_.notify_one();
+      if (waiting_.size() > 0) changed_.notify_one();
       return batch;
     }
     if (!choice.wake && closed_) return {};
@@ -124,8 +115,8 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
 BatchOptions RequestQueue::OptionsNow(const RunCost& cost) const {
   BatchOptions options = batch_;
   if (closed_) options.max_delay = {};
-  if (size_ > 1 && idle_ > 0) {
-    const int64_t waiting = std::accumulate(rows_.begin(), rows_.end(), int64_t{0});
+  if (waiting_.size() > 1 && idle_ > 0) {
+    const int64_t waiting = waiting_.rows();
     const int64_t shares = Spread(waiting, idle_ + 1, cost, policy_.sizes);
     options.max_batch_size = std::min(options.max_batch_size, (waiting + shares - 1) / shares);
   }
@@ -136,7 +127,7 @@ int64_t RequestQueue::WorthCutting(int64_t rows) const {
   if (idle_ < 2) return 1;
   const std::lock_guard lock(mutex_);
   // What waits already will take the instances that idle.
-  return size_ > 0 ? 1 : Spread(rows, idle_, cost_.At(Clock::now()), policy_.sizes);
+  return waiting_.size() > 0 ? 1 : Spread(rows, idle_, cost_.At(Clock::now()), policy_.sizes);
 }
 
 void RequestQueue::Seed(int64_t rows, Clock::duration took) {
@@ -150,53 +141,12 @@ void RequestQueue::Measured(int64_t rows, Clock::duration took) {
   cost_.Measured(rows, took, Clock::now());
 }
 
-std::vector<QueuedRequest> RequestQueue::Take(const std::vector<size_t>& from) {
-  std::vector<QueuedRequest> taken;
-  size_t place = 0;
-  auto next = from.begin();
-  for (size_t level = 0; level < levels_.size() && next != from.end(); ++level) {
-    Level& all = levels_[level];
-    const size_t end = place + all.size();
-    std::vector<QueuedRequest> kept;
-    // As far as the last one that is wanted; what is kept of that goes back in front of the rest.
-    for (; next != from.end() && *next < end; ++place) {
-      if (place == *next) {
-        ++next;
-        rows_[level] -= all.front().rows;
-        taken.push_back(std::move(all.front()));
-      } else {
-        kept.push_back(std::move(all.front()));
-      }
-      all.pop_front();
-    }
-    for (QueuedRequest& request : kept | std::views::reverse) all.push_front(std::move(request));
-    place = end;
-  }
-  size_ -= taken.size();
-  return taken;
-}
-
-std::vector<QueuedRequest> RequestQueue::TakeFront(size_t count) {
-  std::vector<QueuedRequest> taken;
-  taken.reserve(count);
-  for (size_t level = 0; taken.size() < count; ++level) {
-    Level& all = levels_[level];
-    while (!all.empty() && taken.size() < count) {
-      rows_[level] -= all.front().rows;
-      taken.push_back(std::move(all.front()));
-      all.pop_front();
-    }
-  }
-  size_ -= count;
-  return taken;
-}
-
 void RequestQueue::Late(std::vector<QueuedRequest> requests, std::unique_lock<std::mutex>& lock) {
   if (policy_.delay_late) {
     const auto late = std::ranges::partition(requests, &QueuedRequest::gone);
     for (QueuedRequest& request : late) {
       request.deadline = kNever;
-      Insert(std::move(request));
+      waiting_.Insert(std::move(request));
     }
     requests.erase(late.begin(), late.end());
     if (requests.empty()) return;
@@ -219,7 +169,7 @@ void RequestQueue::WatchDeadlines() {
     watched_ = kNever;
     if (!policy_.delay_late) {
       size_t place = 0;
-      for (const QueuedRequest& request : levels_ | std::views::join) {
+      for (const QueuedRequest& request : waiting_.all()) {
         if (IsLate(request, now, cost)) {
           late.push_back(place);
         } else if (request.deadline != kNever) {
@@ -229,7 +179,7 @@ void RequestQueue::WatchDeadlines() {
       }
     }
     if (!late.empty()) {
-      Late(Take(late), lock);
+      Late(waiting_.Take(late), lock);
     } else if (watched_ == kNever) {
       deadlines_changed_.wait(lock);
     } else {
@@ -250,7 +200,7 @@ void RequestQueue::Close() {
 
 size_t RequestQueue::size() const {
   const std::lock_guard lock(mutex_);
-  return size_;
+  return waiting_.size();
 }
 
 }  // namespace recpile

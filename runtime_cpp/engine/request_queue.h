@@ -3,43 +3,19 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <mutex>
 #include <span>
 #include <vector>
 
 #include "coalesce/choose_batch.h"
-#include "coalesce/cut.h"
-#include "coalesce/segments.h"
 #include "coalesce/spread.h"
 #include "engine/admission.h"
 #include "engine/urgency.h"
+#include "engine/waiting.h"
 #include "recpile/engine.h"
 
 namespace recpile {
-
-// A request that waits, or a piece of one.
-struct QueuedRequest {
-  CheckedRequest checked;
-  InferCallback done;
-  int64_t rows = 0;  // for ChooseBatch, as the next two
-  Clock::time_point since = {};
-  Clock::time_point deadline = kNever;
-  size_t level = 0;                                        // of priority, 0 is the highest
-  std::shared_ptr<const std::atomic<bool>> canceled = {};  // InferRequest::canceled
-  // Whether `rows`, the candidates to run, may become fewer than `checked` has; and how many already are left out.
-  bool partial_ok = false;
-  int64_t left_out = 0;
-  // Of a piece: what it is a piece of, and which.
-  std::shared_ptr<Assembly> whole = {};
-  size_t piece = 0;
-  std::shared_ptr<RequestTrace> trace = {};  // null: nobody asked
-  Clock::duration foreseen_wait = {};        // when it was pushed
-
-  int64_t least_rows() const { return partial_ok ? 1 : rows; }
-  bool gone() const { return canceled != nullptr && canceled->load(std::memory_order_relaxed); }
-};
 
 struct QueuePolicy {
   size_t max_size = 4096;
@@ -94,17 +70,11 @@ class RequestQueue {
   size_t size() const;
 
  private:
-  using Level = std::deque<QueuedRequest>;
-
   Status RoomLocked() const;
   Status Admit(const Urgency& urgency, int64_t rows, size_t pieces) const;
   Workload Found(const Urgency& urgency) const;
-  void Insert(QueuedRequest&& request);
   // Lets wait_factor_ follow what became of a request that waits no longer.
   void Learn(const QueuedRequest& request, Clock::time_point now);
-  // The places `from` (ascending, counted through all levels).
-  std::vector<QueuedRequest> Take(const std::vector<size_t>& from);
-  std::vector<QueuedRequest> TakeFront(size_t count);
   // The options as they are for an instance that asks now.
   BatchOptions OptionsNow(const RunCost& cost) const;
   // Refuses them, without the lock, or puts those that are only late behind the others.
@@ -117,9 +87,7 @@ class RequestQueue {
   std::condition_variable changed_;
   std::condition_variable deadlines_changed_;
   // All guarded by mutex_.
-  std::vector<Level> levels_;
-  std::vector<int64_t> rows_;  // candidates that wait, a level
-  size_t size_ = 0;
+  Waiting waiting_;
   int64_t running_rows_ = 0;
   std::atomic<int64_t> idle_ = 0;  // instances that wait in PopBatch; changed under mutex_
   RunCostModel cost_;

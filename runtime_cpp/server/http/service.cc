@@ -7,11 +7,9 @@
 #include <utility>
 
 #include "http/status.h"
-#include "kserve/control_json.h"
 #include "kserve/infer_codec.h"
 #include "kserve/metadata.h"
 #include "kserve/request_json.h"
-#include "kserve/shared_tensor.h"
 #include "serving/traceparent.h"
 
 namespace recpile::http {
@@ -19,8 +17,6 @@ namespace {
 
 using kserve::Excerpt;
 using serving::Clock;
-
-Response Failure(const Status& status) { return ErrorResponse(HttpStatus(status.code()), status.message()); }
 
 Result<std::optional<size_t>> ParseJsonLength(const std::string& text) {
   if (text.empty()) return std::optional<size_t>();
@@ -55,6 +51,8 @@ Response Encode(const ModelInfo& model, const std::string& id, const std::vector
 Response ErrorResponse(int status, std::string_view message) {
   return {.status = status, .body = kserve::ErrorJson(message), .retry_after = status == 503};
 }
+
+Response Failure(const Status& status) { return ErrorResponse(HttpStatus(status.code()), status.message()); }
 
 // A request that is at the engine.
 struct Service::Pending {
@@ -212,49 +210,6 @@ Response Service::Finished(const Pending& pending, const InferResult& result) co
                   .trace = pending.trace});
   }
   return Encode(info, pending.id, pending.outputs, result, context_.memory);
-}
-
-void Service::ControlRepository(const Request& request, const Route& route, Done done) {
-  const std::string_view body(reinterpret_cast<const char*>(request.body.data()), request.body.size());
-  if (route.endpoint == Endpoint::kRepositoryIndex) {
-    const Result<bool> ready = kserve::ParseIndexRequest(body);
-    if (!ready.ok()) return done([status = ready.status()] { return Failure(status); });
-    return done([this, ready = ready.value()]() -> Response {
-      return {.body = kserve::RepositoryIndexJson(serving::Index(context_), ready)};
-    });
-  }
-  const bool load = route.endpoint == Endpoint::kRepositoryLoad;
-  Status refused = kserve::CheckControlRequest(body);
-  if (refused.ok() && context_.repository == nullptr) refused = serving::NoRepository();
-  if (!refused.ok()) return done([refused] { return Failure(refused); });
-  const auto answer = [done = std::move(done)](Status status) {
-    done([status] { return status.ok() ? Response{} : Failure(status); });
-  };
-  if (load) {
-    context_.repository->LoadForClient(route.model, answer);
-  } else {
-    context_.repository->UnloadForClient(route.model, answer);
-  }
-}
-
-Response Service::ControlMemory(const Request& request, const Route& route) {
-  if (context_.memory == nullptr) return Failure(kserve::SharedMemoryIsOff());
-  switch (route.endpoint) {
-    case Endpoint::kMemoryStatus: {
-      const auto regions = context_.memory->List(route.region);
-      return regions.ok() ? Response{.body = kserve::MemoryStatusJson(regions.value())} : Failure(regions.status());
-    }
-    case Endpoint::kMemoryRegister: {
-      const std::string_view body(reinterpret_cast<const char*>(request.body.data()), request.body.size());
-      Result<serving::MemoryRegion> region = kserve::ParseRegisterRequest(body, route.region);
-      if (!region.ok()) return Failure(region.status());
-      const Status registered = context_.memory->Register(std::move(region).value());
-      return registered.ok() ? Response{} : Failure(registered);
-    }
-    default:
-      context_.memory->Unregister(route.region);
-      return {};
-  }
 }
 
 }  // namespace recpile::http

@@ -53,5 +53,7 @@ class Service {
 
 // {"error": message}, for failures below the endpoints too (a body that is too large, a header that is no HTTP).
 Response ErrorResponse(int status, std::string_view message);
+// The same for what an endpoint could not do.
+Response Failure(const Status& status);
 
 }  // namespace recpile::http
