@@ -10,14 +10,14 @@ DEMO_ARGS ?=
 CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-branches bench-dense bench-request bench-quantization sanitize fuzz clean
+.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-branches bench-dense bench-request bench-tables bench-quantization sanitize fuzz clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
 	@echo "make test    all tests, C++ and Python"
 	@echo "make check   format, lint and types"
 	@echo "make format  apply the formatters"
-	@echo "make bench   benchmarks of the engine; make bench-serving: of the server; make bench-fusions: of fusions; -branches, -dense, -request, -quantization"
+	@echo "make bench   benchmarks of the engine; make bench-serving: of the server; make bench-fusions: of fusions; -branches, -dense, -request, -tables, -quantization"
 	@echo "make sanitize  the C++ tests with address, undefined-behaviour and thread sanitizers"
 	@echo "make fuzz    the fuzzers, FUZZ_SECONDS each (60)"
 
@@ -79,6 +79,10 @@ bench-dense: setup
 # What it is worth to compute a request's columns of a layer once: docs/fusions.md.
 bench-request: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/request_columns.py
+
+# What a lookup costs in time, by the type of its rows, into docs/quantization.md: on a machine that does nothing else.
+bench-tables: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/table_types.py --docs docs/quantization.md
 
 # Our own code, but for what runs inside libtorch: that is not built for sanitizers.
 sanitize: $(VENV)/.packages

@@ -20,6 +20,7 @@ from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.run_stages import stage_values
 from recpile.pycompiler.schema import TensorSpec
 
+FEWEST_ROWS = 100
 _SAMPLES = 1 << 16  # values of a layer's input kept from each batch of calibration rows
 
 
@@ -43,6 +44,11 @@ class QuantizeDense(Pass):
             raise ValueError(
                 f"dense dtype {INT8_STATIC} needs calibration rows, to see how large a layer's inputs become; give "
                 f"--calibration FILE, or use {INT8}, which needs none"
+            )
+        if INT8_STATIC in self.precision.types and calibration is not None and len(calibration.labels) < FEWEST_ROWS:
+            raise ValueError(
+                f"dense dtype {INT8_STATIC}: {calibration.name} has {len(calibration.labels)} rows; give at least "
+                f"{FEWEST_ROWS}, as what goes beyond the values that they show is cut off; or use {INT8}"
             )
 
     def run(self, program: Program) -> PassResult:

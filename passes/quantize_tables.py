@@ -19,6 +19,7 @@ from recpile.passes.graph import (
     lookups,
     recaptured,
 )
+from recpile.pycompiler.byte_sizes import parse_bytes
 from recpile.pycompiler.packing import FBGEMM_TYPES, check_dtype, pack, row_bytes, unpack
 from recpile.pycompiler.program import Program, Table, TableError
 
@@ -40,14 +41,16 @@ class TablePrecision:
 
     @staticmethod
     def parse(texts: list[str]) -> TablePrecision:
-        """From the command line: "int8" sets the default, "user*=fp16" adds a rule."""
+        """From the command line: "int8" sets the default, "user*=fp16" adds a rule, ">=100MB=int4" one for sizes."""
         defaults = [text for text in texts if "=" not in text]
         if len(defaults) > 1:
             raise ValueError(
                 f"embedding dtype: got {len(defaults)} defaults ({', '.join(defaults)}); give one, or TABLE=TYPE"
             )
-        rules = [(glob, dtype) for glob, _, dtype in (text.rpartition("=") for text in texts if "=" in text)]
-        return TablePrecision(defaults[0] if defaults else "fp32", tuple(rules))
+        given = [(of, dtype) for of, _, dtype in (text.rpartition("=") for text in texts if "=" in text)]
+        sizes = tuple((parse_bytes(of[2:]), dtype) for of, dtype in given if of.startswith(">="))
+        rules = tuple((of, dtype) for of, dtype in given if not of.startswith(">="))
+        return TablePrecision(defaults[0] if defaults else "fp32", rules, sizes)
 
     def types(self) -> list[str]:
         return [self.default, *(dtype for _, dtype in self.rules), *(dtype for _, dtype in self.sizes)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.fx import GraphModule
 
 from recpile.passes.graph import editable
 from recpile.pycompiler.program import Stage
@@ -29,8 +30,11 @@ class LoweredStage:
     files: tuple[Any, ...]  # paths, and torch's Weights
 
 
-def lower(stage: Stage) -> LoweredStage:
-    """Compiles for this machine's CPU. Needs a C++ compiler. The result is valid for the torch that made it."""
+def lower(stage: Stage, part: GraphModule | None = None) -> LoweredStage:
+    """Compiles for this machine's CPU. Needs a C++ compiler. The result is valid for the torch that made it.
+
+    `part`: what to compile in place of the stage's whole graph, with the same inputs.
+    """
     assert stage.kind == "compiled", stage.kind
     assert stage.graph.example_inputs is not None
     inputs, _ = stage.graph.example_inputs
@@ -45,7 +49,7 @@ def lower(stage: Stage) -> LoweredStage:
     try:
         with torch.no_grad(), warnings.catch_warnings(), _quiet("torch._inductor"), redirect_stderr(said):
             warnings.simplefilter("ignore")
-            files = torch._inductor.aot_compile(editable(stage.graph), inputs, options=options)
+            files = torch._inductor.aot_compile(part or editable(stage.graph), inputs, options=options)
     except Exception as error:
         detail = str(error).strip() or type(error).__name__
         what = f"AOTInductor could not compile stage '{stage.name}'{blamed(stage, detail)}"

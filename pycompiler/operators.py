@@ -3,7 +3,7 @@
 Both take any number of *sources* of ids and say, feature by feature, which part of which source is looked up in which
 table. So one call expresses a whole EmbeddingBagCollection or a row of nn.Embedding modules, and merging two calls is a
 concatenation of lists (passes/batch_tables.py). The packed form is what an embedding stage runs; its kernel is FBGEMM's
-table-batched lookup for inference, the one that the C++ runtime calls.
+table-batched lookup for inference, the one that the C++ runtime calls, and for bf16 rows bf16_lookup.py.
 
 A source is *jagged* (ids [nnz], lengths [F, B]: a feature is one row of lengths) or *fixed* (no lengths, `columns` C:
 ids of any shape seen as [N, C], a feature is `size` neighbouring columns, one bag a row).
@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recpile.pycompiler.bf16_lookup import look_up_bf16
 from recpile.pycompiler.packing import FBGEMM_TYPES, TABLE_DTYPES
 
 POOLINGS = ("sum", "mean", "none")  # the index is FBGEMM's PoolingMode
 NONE = POOLINGS.index("none")
-_FBGEMM_BF16 = 5  # a result may have this type, rows may not (packing.py)
 
 
 @torch.library.custom_op("recpile::embedding_bags", mutates_args=())
@@ -189,6 +189,8 @@ def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int, zeros:
     outside = (bag.ids < 0) | (bag.ids >= table.shape[0])
     if bool(outside.any()) and not zeros:
         raise IndexError(f"id {int(bag.ids[outside][0])} is outside a table of {table.shape[0]} rows")
+    if dtype == FBGEMM_TYPES["bf16"]:
+        return look_up_bf16(table, dim, bag.ids, bag.offsets, bag.weights, POOLINGS[pooling], bf16)
 
     import fbgemm_gpu  # noqa: F401  # registers torch.ops.fbgemm; imported late, it takes a second
 
@@ -212,5 +214,5 @@ def _lookup(table: Tensor, dim: int, dtype: int, bag: _Bag, pooling: int, zeros:
         bag.offsets.contiguous(),
         pooling,
         bag.weights,
-        _FBGEMM_BF16 if bf16 else FBGEMM_TYPES["fp32"],
+        FBGEMM_TYPES["bf16" if bf16 else "fp32"],
     )

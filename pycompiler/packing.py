@@ -1,8 +1,8 @@
 """Table rows in FBGEMM's inference format, one function a direction.
 
-A packed table is uint8 [rows, row_bytes]. fp32 and fp16 rows are the plain elements. An int8, int4 or int2 row is a
-header (scale fp16, bias fp16) and 8, 4 or 2 bits an element, the first one in the lowest bits, value = scale * code +
-bias: row-wise asymmetric quantization, round to nearest (Guan et al. 2019, "Post-Training 4-bit Quantization on
+A packed table is uint8 [rows, row_bytes]. fp32, fp16 and bf16 rows are the plain elements. An int8, int4 or int2 row
+is a header (scale fp16, bias fp16) and 8, 4 or 2 bits an element, the first one in the lowest bits, value = scale *
+code + bias: row-wise asymmetric quantization, round to nearest (Guan et al. 2019, "Post-Training 4-bit Quantization on
 Embedding Tables", arXiv:1911.02079, section 2). int4 and int2 rows get the scale that clipping.py finds.
 """
 
@@ -15,20 +15,17 @@ from torch import Tensor
 
 from recpile.pycompiler.clipping import codes, plain_scale, search_scale
 
-TABLE_DTYPES = ("fp32", "fp16", "int8", "int4", "int2")
-FBGEMM_TYPES = {"fp32": 0, "fp16": 1, "int8": 2, "int4": 3, "int2": 4}  # fbgemm_gpu's SparseType numbers
-_BITS = {"fp32": 32, "fp16": 16, "int8": 8, "int4": 4, "int2": 2}
+TABLE_DTYPES = ("fp32", "fp16", "bf16", "int8", "int4", "int2")
+# fbgemm_gpu's SparseType numbers. Its lookup for CPUs does not read bf16 rows: bf16_lookup.py does.
+FBGEMM_TYPES = {"fp32": 0, "fp16": 1, "int8": 2, "int4": 3, "int2": 4, "bf16": 5}
+_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8, "int4": 4, "int2": 2}
+_PLAIN = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _HEADER_BYTES = 4
 _ROWS_AT_ONCE = 1 << 16
 
 
 def check_dtype(dtype: str) -> None:
     """ValueError for a type that no table can have."""
-    if dtype == "bf16":
-        raise ValueError(
-            "embedding dtype: got 'bf16', which FBGEMM's inference lookup for CPUs does not read (it divides by zero); "
-            "use fp16, of the same size and nearer to fp32 below 65504, or int8"
-        )
     if dtype not in TABLE_DTYPES:
         raise ValueError(f"embedding dtype: got '{dtype}'; use one of {', '.join(TABLE_DTYPES)}")
 
@@ -40,7 +37,7 @@ def fits(dtype: str, dim: int) -> bool:
 
 def row_bytes(dtype: str, dim: int) -> int:
     """Bytes of one packed row of `dim` elements."""
-    return dim * _BITS[dtype] // 8 + (0 if dtype in ("fp32", "fp16") else _HEADER_BYTES)
+    return dim * _BITS[dtype] // 8 + (0 if dtype in _PLAIN else _HEADER_BYTES)
 
 
 def pack(table: Tensor, dtype: str, search: bool = True) -> Tensor:
@@ -60,21 +57,23 @@ def pack(table: Tensor, dtype: str, search: bool = True) -> Tensor:
         raise ValueError(f"row {row} holds NaN or Inf; a trained table is finite")
     if dtype == "fp32":
         return table.view(torch.uint8)
-    largest = max(-low, high)
-    if largest > torch.finfo(torch.float16).max:
-        raise ValueError(f"values up to {largest:.3g} do not fit {dtype} rows (at most 65504); use fp32")
+    # int8, int4 and int2 rows have scale and bias in fp16.
+    largest, most = max(-low, high), torch.finfo(_PLAIN.get(dtype, torch.float16)).max
+    if largest > most:
+        wider = "fp32" if dtype == "bf16" else "bf16 or fp32"
+        raise ValueError(f"values up to {largest:.3g} do not fit {dtype} rows (at most {most:.6g}); use {wider}")
     # In slices: what the bytes are computed from is several times the size of the rows.
     packed = torch.empty(table.shape[0], row_bytes(dtype, dim), dtype=torch.uint8)
     for into, rows in zip(packed.split(_ROWS_AT_ONCE), table.split(_ROWS_AT_ONCE), strict=True):
-        into.copy_(rows.to(torch.float16).view(torch.uint8) if dtype == "fp16" else _pack_codes(rows, dtype, search))
+        plain = _PLAIN.get(dtype)
+        into.copy_(_pack_codes(rows, dtype, search) if plain is None else rows.to(plain).view(torch.uint8))
     return packed
 
 
 def unpack(packed: Tensor, dtype: str, dim: int) -> Tensor:
     """uint8 [rows, row_bytes] -> fp32 [rows, dim]: what a lookup of each row gives."""
-    if dtype in ("fp32", "fp16"):
-        elements = torch.float16 if dtype == "fp16" else torch.float32
-        return packed.contiguous().view(elements).to(torch.float32).view(-1, dim)
+    if dtype in _PLAIN:
+        return packed.contiguous().view(_PLAIN[dtype]).to(torch.float32).view(-1, dim)
     # Flat: a single row of an odd size counts as contiguous, and then cannot be viewed in another type.
     header = packed[:, :_HEADER_BYTES].reshape(-1).view(torch.float16).view(-1, 2).to(torch.float32)
     bits = _BITS[dtype]

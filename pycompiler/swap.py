@@ -18,6 +18,9 @@ from recpile.pycompiler.packing import TABLE_DTYPES, row_bytes, unpack
 from recpile.pycompiler.program import Table
 from recpile.pycompiler.table_batched import CaptureError, TableBatchedBags, TableBatchedRows
 
+# What a quantized model may bring. Its own lookup of bf16 rows, with which ours would be compared, takes the process
+# along: FBGEMM's kernel for CPUs divides by zero (1.8.0).
+_TORCHREC_DTYPES = tuple(dtype for dtype in TABLE_DTYPES if dtype != "bf16")
 _SWAPPED = (
     EmbeddingBagCollection,
     EmbeddingCollection,
@@ -125,10 +128,10 @@ def _quantized_tables(path: str, module: Any) -> _Tables:
         rows = lookup.split_embedding_weights_with_scale_bias(split_scale_bias_mode=0)
         for config, (row, _, _) in zip(tables, rows, strict=True):
             dtype = config.data_type.value.lower()
-            if dtype not in TABLE_DTYPES:
+            if dtype not in _TORCHREC_DTYPES:
                 raise CaptureError(
                     f"{type(module).__name__} '{path}', table '{config.name}': got data type {config.data_type}; "
-                    f"quantize to one of {', '.join(TABLE_DTYPES)}, or export the model before quantization"
+                    f"quantize to one of {', '.join(_TORCHREC_DTYPES)}, or export the model before quantization"
                 )
             # FBGEMM pads rows to whole cache lines; our rows lie side by side.
             packed[config.name] = row[:, : row_bytes(dtype, config.embedding_dim)].contiguous()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from recpile.passes.base import Pass
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.debugging.describe import told_difference
 from recpile.pycompiler.eval_data import EvalData
 from recpile.pycompiler.exactness import Step, difference_of, runner
 from recpile.pycompiler.inputs import check_inputs
 from recpile.pycompiler.parity import artifact_stages, through_engine
 from recpile.pycompiler.parity.artifact_stages import StageDifference
 from recpile.pycompiler.parity.comparison import Comparison, Finding, Report, parity_of, told_operator
+from recpile.pycompiler.parity.engine_stages import told_engine
 from recpile.pycompiler.parity.first_operator import first_operator, run_eager, run_program
 from recpile.pycompiler.parity.rebuild import rebuild
 from recpile.pycompiler.parity.through_engine import StartEngine, start_engine
@@ -30,13 +30,15 @@ Model = tuple[nn.Module, InputSchema]
 @dataclass(frozen=True)
 class VerifyOptions:
     """`tolerance`: how far the last runtime may be from eager (None: 1e-5 for an fp32 artifact, any for others).
-    `passes`, `calibration`: as at export. `engine`: also through the C++ engine, which `start` starts."""
+    `passes`, `calibration`: as at export. `engine`: also through the C++ engine, which `start` starts. `progress` hears
+    of what takes seconds when a compiled stage differs."""
 
     tolerance: float | None = None
     passes: tuple[Pass, ...] = ()
     calibration: EvalData | None = None
     engine: bool = True
     start: StartEngine = start_engine
+    progress: Callable[[str], None] = lambda step: None
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not self.tolerance >= 0:
@@ -65,7 +67,7 @@ def verify(
         steps = rebuild(*model, manifest, options.passes, options.calibration)
         _compare_passes(found, model, steps, flat, wanted)
         _compare_artifact(found, steps, exported, flat)
-    differences, fault, values = artifact_stages.against_exported(compiled, exported, flat)
+    differences, fault, values = artifact_stages.against_exported(compiled, exported, flat, options.progress)
     found.add("debug runtime", "exported stages", *_worst(differences), fault)
     last, answers = "debug runtime", [values[output["value"]] for output in manifest["outputs"]]
     if options.engine:
@@ -130,12 +132,14 @@ def _compare_engine(
 ) -> list[Tensor]:
     names = [output["name"] for output in debug.manifest["outputs"]]
     said = through_engine.ask_engine(debug.artifact.path, debug.manifest, flat, start)
-    wanted = through_engine.listed([debug.run(flat), *map(debug.run, said.requests)], names)
-    got = through_engine.listed([said.whole, *said.alone], names)
-    pairs = zip(names * (1 + len(said.alone)), wanted, got, strict=True)
-    told = (f"output {name}: {told_difference(a, b)}" for name, a, b in pairs if not parity_of([a], [b]).max <= 0)
-    fault = Finding("engine: it does not answer as the debug runtime, which runs the same code", tuple(told))
-    found.add("C++ engine", "debug runtime", parity_of(wanted, got), 0.0, fault)
+    asked, answered = [flat, *said.requests], [said.whole, *said.alone]
+    own = [debug.run(one) for one in asked]
+    wanted, got = through_engine.listed(own, names), through_engine.listed(answered, names)
+    parity, fault = parity_of(wanted, got), None
+    if not parity.max <= 0:
+        told = told_engine(debug, asked, own, answered, start)
+        fault = Finding("engine: it does not answer as the debug runtime, which runs the same code", told)
+    found.add("C++ engine", "debug runtime", parity, 0.0, fault)
 
     alone, together = (through_engine.listed(one, names) for one in (said.alone, said.together))
     allowed = max(allowed, difference_of(alone, together)[1])

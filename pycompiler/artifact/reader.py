@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recpile.pycompiler.artifact import layout, requirements
 from recpile.pycompiler.artifact.layout import ArtifactError
+from recpile.pycompiler.packing import TABLE_DTYPES
 
 
 class Artifact:
@@ -96,6 +97,12 @@ class Artifact:
                 f"{self.path} has format {got[0]!r} version {got[1]!r}; this recpile reads 'recpile' version "
                 f"{layout.FORMAT_VERSION}: export it again"
             )
+        for table in self.manifest["tables"]:
+            if table["dtype"] not in TABLE_DTYPES:
+                raise ArtifactError(
+                    f"table '{table['name']}' of {self.path} has unknown dtype '{table['dtype']}'; this recpile reads "
+                    f"{', '.join(TABLE_DTYPES)}: export it again, or update recpile"
+                )
 
     def _check_files(self, verify_checksums: bool) -> None:
         files = self.manifest["files"]

@@ -59,8 +59,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--embedding-dtype",
         action="append",
         default=[],
-        metavar="TYPE | TABLE=TYPE",
-        help=f"{', '.join(TABLE_DTYPES)} for all tables (default fp32), or for those that match a glob; repeatable",
+        metavar="TYPE | TABLE=TYPE | >=SIZE=TYPE",
+        help=f"{', '.join(TABLE_DTYPES)} for all tables (default fp32), for those that match a glob, or for the others "
+        "that are so large in fp32 ('>=100MB=int4'); repeatable",
     )
     parser.add_argument(
         "--dense-dtype",

@@ -16,7 +16,7 @@ from recpile.pycompiler.compile import CompileOptions
 from recpile.pycompiler.evaluation.rows import read_rows
 from recpile.pycompiler.precision.choose import PREFERENCES
 from recpile.pycompiler.precision.file import read_precision
-from recpile.pycompiler.precision.front import front_svg
+from recpile.pycompiler.precision.front import FORMATS, draw_front
 from recpile.pycompiler.precision.report import manifest_entry, summary, table_of
 from recpile.pycompiler.precision.search import SearchOptions, parse_budget, search
 from recpile.pycompiler.quality import EvalData
@@ -39,7 +39,11 @@ def add_precision_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prefer", choices=tuple(PREFERENCES), help="what auto makes least: bytes (size, default) or time (speed)"
     )
-    group.add_argument("--front", metavar="FILE", help="where auto draws sizes and losses (default: OUTPUT.front.svg)")
+    group.add_argument(
+        "--front",
+        metavar="FILE",
+        help="where auto draws sizes and losses: .svg, or .html with the table of what each got (OUTPUT.front.svg)",
+    )
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -60,6 +64,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--dense-dtype and a precision file both say the types of dense stages; use one of them")
     if options.budget is not None:
         parse_budget(options.budget)
+    if options.front is not None and Path(options.front).suffix not in FORMATS:
+        raise ValueError(f"--front: got '{options.front}'; use a file name that ends in {' or '.join(FORMATS)}")
 
 
 def read_data(path: str, schema: InputSchema) -> EvalData:
@@ -112,8 +118,7 @@ def with_precision(
     if not found.repaired.met:
         return None
     front = Path(options.front) if options.front else output.with_suffix(".front.svg")
-    front.parent.mkdir(parents=True, exist_ok=True)
-    front.write_text(front_svg(found), encoding="utf-8")
+    draw_front(found, front)
     console.print(f"{front}: sizes and losses that were found", soft_wrap=True)
     return replace(
         chosen,

@@ -54,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(options.model, options.checkpoint, ModelOptions.of(options)) if options.model else None
     calibration = read_data(options.calibration, model[1]) if options.calibration and model else None
     passes = tuple(map(load_pass, options.passes))
-    chosen = VerifyOptions(options.tolerance, passes, calibration, not options.no_engine)
+    console = make_console()
+    chosen = VerifyOptions(
+        options.tolerance, passes, calibration, not options.no_engine, progress=lambda step: console.print(step)
+    )
     report = verify(artifact, read_inputs(options, artifact.manifest), model, chosen)
     table = Table()
     for column in ("what", "against"):
@@ -63,7 +66,6 @@ def run(options: argparse.Namespace) -> int:
         table.add_column(column, justify="right")
     for step in report.steps:
         table.add_row(step.name, step.against, *_numbers(step))
-    console = make_console()
     console.print(table)
     if report.finding:
         console.print(str(report.finding), soft_wrap=True)

@@ -28,7 +28,8 @@ def read_rows(
     """Reads the rows of `path` for a model whose manifest has `inputs`.
 
     `label` names the column of 0 and 1 (default: `labels` or `label`), `segment` the column to tell rows apart by.
-    ValueError for a column that is missing or misshapen, for labels that are not, and for fewer than FEWEST_ROWS rows.
+    ValueError for a column that is missing or misshapen, and for labels that are not. How many rows are enough is for
+    what they are for (check_enough).
     """
     path = Path(path)
     if path.suffix not in FORMATS:

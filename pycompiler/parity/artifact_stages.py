@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from recpile.pycompiler.debugging.describe import told_difference, told_tensor
 from recpile.pycompiler.debugging.operators import GraphRunner, OperatorCall
 from recpile.pycompiler.exactness import difference_of
 from recpile.pycompiler.parity.comparison import Finding, parity_of, told_operator
+from recpile.pycompiler.parity.compiled_code import told_code
 from recpile.pycompiler.parity.first_operator import Run, first_operator
 from recpile.pycompiler.parity.rounding import allowed_rounding
 from recpile.pycompiler.program import Program, Stage
@@ -90,11 +91,15 @@ def against_rebuilt(
 
 
 def against_exported(
-    compiled: DebugRuntime, exported: DebugRuntime, flat: Mapping[str, Tensor]
+    compiled: DebugRuntime,
+    exported: DebugRuntime,
+    flat: Mapping[str, Tensor],
+    progress: Callable[[str], None] = lambda step: None,
 ) -> tuple[list[StageDifference], Finding | None, Values]:
     """The artifact's compiled stages beside their exported programs, each on the inputs that it gets in a compiled run.
 
-    Returns also every value of that run.
+    Returns also every value of that run. Of the first stage that differs the operator is searched for, which takes
+    seconds: `progress` hears of it.
     """
     values, differences, finding = dict(flat), [], None
     for stage in compiled.manifest["stages"]:
@@ -111,16 +116,17 @@ def against_exported(
             one = StageDifference(stage["name"], parity_of(*pair), allowed)
             differences.append(one)
             if not one.ok and finding is None:
-                finding = _other_code(stage, list(zip(stage["inputs"], given, strict=True)), wanted, got)
+                told = told_code(stage, exported.exported(stage["name"]), given, progress)
+                finding = _other_code(stage, given, wanted, got, told)
         values.update(got)
     return differences, finding, values
 
 
-def _other_code(stage: dict, given: list[tuple[str, Tensor]], wanted: Values, got: Values) -> Finding:
-    lines = [f"reads {name}: {told_tensor(one)}" for name, one in given]
+def _other_code(stage: dict, given: list[Tensor], wanted: Values, got: Values, why: tuple[str, ...]) -> Finding:
+    lines = [f"reads {name}: {told_tensor(one)}" for name, one in zip(stage["inputs"], given, strict=True)]
     for name, one in got.items():
         lines += [f"gives {name}: {told_tensor(one)}", f"its exported program gives {told_tensor(wanted[name])}"]
         if one.numel() == wanted[name].numel():
             lines.append(told_difference(wanted[name], one))
     said = "its code does not compute what its exported program does"
-    return Finding(f"compiled stage {stage['name']}: {said}", tuple(lines))
+    return Finding(f"compiled stage {stage['name']}: {said}", (*lines, *why))

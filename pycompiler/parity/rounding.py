@@ -24,9 +24,29 @@ def allowed_rounding(program: ExportedProgram, given: Sequence[Tensor], gave: Se
     assert isinstance(module, GraphModule)
     with torch.no_grad():
         wide = _Wide(module).run(*given)
-    rounded = _TIMES * max((_apart(a, b) for a, b in zip(wide, gave, strict=True)), default=0.0)
-    steps = [float(one.abs().max()) / _INT8_STEPS for one in gave if int8 and one.is_floating_point() and one.numel()]
-    return max(rounded, *steps) if steps else rounded
+    return max((_allowed(a, b, int8) for a, b in zip(wide, gave, strict=True)), default=0.0)
+
+
+class Roundings:
+    """The same for every operator of a program: how far its compiled value may be from what PyTorch's gave."""
+
+    def __init__(self, module: GraphModule, given: Sequence[Tensor], int8: bool) -> None:
+        self._int8 = int8
+        run = _Wide(module)
+        with torch.no_grad():
+            run.run(*given)
+        self._wide = run.seen
+
+    def allowed(self, name: str, gave: Tensor) -> float:
+        return _allowed(self._wide[name], gave, self._int8)
+
+
+def _allowed(wide: Tensor, gave: Tensor, int8: bool) -> float:
+    rounded = _TIMES * _apart(wide, gave)
+    if not int8 or not gave.numel():
+        return rounded
+    # Codes themselves may be one off.
+    return max(rounded, float(gave.abs().max()) / _INT8_STEPS if gave.is_floating_point() else 1.0)
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
@@ -34,11 +54,18 @@ def _apart(one: Tensor, other: Tensor) -> float:
 
 
 class _Wide(Interpreter):
-    """Runs a graph with fp32 in the place of bf16 and fp16."""
+    """Runs a graph with fp32 in the place of bf16 and fp16. `seen`: what operators gave, by name."""
+
+    def __init__(self, module: GraphModule) -> None:
+        super().__init__(module)
+        self.seen: dict[str, Tensor] = {}
 
     def run_node(self, n: Node) -> object:
         result = super().run_node(n)
-        return result.float() if isinstance(result, Tensor) and result.dtype in _LOW else result
+        if isinstance(result, Tensor):
+            result = result.float() if result.dtype in _LOW else result
+            self.seen[n.name] = result
+        return result
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         def wide(one: Any) -> Any:

@@ -13,17 +13,16 @@ dense:                      # stages by name or glob, or one type for all
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recpile.passes.dense_precision import DensePrecision
 from recpile.passes.quantize_tables import TablePrecision
+from recpile.pycompiler.byte_sizes import parse_bytes
 from recpile.pycompiler.yaml_file import read_yaml
 
 _KEYS = ("tables", "sizes", "default", "dense")
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,6 @@ def _size_rule(held: Any) -> tuple[int, str]:
     if not isinstance(held, dict) or set(held) != {"at_least", "type"}:
         raise ValueError(f"sizes: got {held!r}; use {{at_least: 1MB, type: int8}}")
     return parse_bytes(held["at_least"]), str(held["type"])
-
-
-def parse_bytes(text: object) -> int:
-    """ "1.5MB" -> 1500000, "2 KiB" -> 2048, a bare number is bytes. ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(text).strip())
-    unit = _UNITS.get(found[2].upper()) if found else None
-    if found is None or unit is None:
-        raise ValueError(f"size: got '{text}'; use a number and B, KB, MB, GB, KiB, MiB or GiB")
-    return int(float(found[1]) * unit)
 
 
 def _kind(held: object) -> str:

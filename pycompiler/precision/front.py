@@ -1,16 +1,43 @@
-"""The size/quality front of a search, as an SVG file of its own."""
+"""The size/quality front of a search: as an SVG file of its own, or in a page with what each table got and why."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from recpile.pycompiler.packing import TABLE_DTYPES
 from recpile.pycompiler.precision.choose import Assignment, bytes_of, loss_of
-from recpile.pycompiler.precision.report import percent
+from recpile.pycompiler.precision.report import COLUMNS, percent, rows_of, summary
 from recpile.pycompiler.precision.search import Found
 
 _WIDTH, _HEIGHT, _MARGIN = 760, 440, 64
 _INK, _LINE, _CHOSEN, _BUDGET = "#1f2933", "#2f6fbd", "#c2410c", "#7b8794"
+
+
+FORMATS = (".svg", ".html")
+
+
+def draw_front(found: Found, path: Path) -> None:
+    """Writes it to `path`, whose suffix is one of FORMATS."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(front_html(found) if path.suffix == ".html" else front_svg(found), encoding="utf-8")
+
+
+def front_html(found: Found) -> str:
+    """One page that needs no network."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("front.html").render(
+        budget=percent(found.budget),
+        summary=summary(found),
+        drawing=Markup(front_svg(found)),
+        columns=COLUMNS,
+        rows=rows_of(found),
+    )
 
 
 def front_svg(found: Found) -> str:
@@ -41,14 +68,14 @@ def front_svg(found: Found) -> str:
     _line(svg, [(left, height), (right, height)], _BUDGET, dashed=True)
     _text(svg, right, height - 4, f"budget {percent(found.budget)}", "end", _BUDGET)
     _line(svg, [place(*point) for point in points], _LINE)
-    for point in points:
-        _dot(svg, *place(*point), 3, _LINE)
+    for before, step in zip((None, *found.front.steps), found.front.steps, strict=False):
+        _dot(svg, *place(bytes_of(step), loss_of(step)), 3, _LINE, _told(before, step))
     for dtype, size, loss in uniform:
-        _dot(svg, *place(size, loss), 4, _BUDGET)
+        _dot(svg, *place(size, loss), 4, _BUDGET, _point(size, loss))
         _text(svg, place(size, loss)[0] + 6, place(size, loss)[1] - 6, f"all {dtype}", "start", _BUDGET)
     chosen = found.repaired.assignment
     x, y = place(bytes_of(chosen), loss_of(chosen))
-    _dot(svg, x, y, 6, _CHOSEN)
+    _dot(svg, x, y, 6, _CHOSEN, _point(bytes_of(chosen), loss_of(chosen)))
     _text(svg, x + 10, y + 16, f"chosen: {bytes_of(chosen):,} bytes, {percent(loss_of(chosen))}", "start", _CHOSEN)
     ElementTree.indent(svg)
     return ElementTree.tostring(svg, encoding="unicode") + "\n"
@@ -73,8 +100,20 @@ def _line(svg: ElementTree.Element, points: list[tuple[float, float]], colour: s
         line.set("stroke-dasharray", "5 4")
 
 
-def _dot(svg: ElementTree.Element, x: float, y: float, radius: int, colour: str) -> None:
-    ElementTree.SubElement(svg, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=str(radius), fill=colour)
+def _dot(svg: ElementTree.Element, x: float, y: float, radius: int, colour: str, told: str) -> None:
+    """`told`: what a browser shows under the cursor."""
+    dot = ElementTree.SubElement(svg, "circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=str(radius), fill=colour)
+    ElementTree.SubElement(dot, "title").text = told
+
+
+def _told(before: Assignment | None, step: Assignment) -> str:
+    """What changed in a step of the front, and what all then takes and loses."""
+    changed = [f"{name} to {one.dtype}" for name, one in step.items() if before and before[name] != one]
+    return f"{', '.join(changed) or 'all as large as may be'}: {_point(bytes_of(step), loss_of(step))}"
+
+
+def _point(size: float, loss: float) -> str:
+    return f"{size:,.0f} bytes, {percent(loss)}"
 
 
 def _text(svg: ElementTree.Element, x: float, y: float, text: str, anchor: str = "start", colour: str = _INK) -> None:

@@ -51,19 +51,28 @@ def _bytes_fp32(found: Found, kind: str) -> int:
     return sum(options[0].bytes for options in found.options.values() if options[0].kind == kind)
 
 
-def table_of(found: Found) -> Table:
-    """A row a table: what it got, what that costs, and why."""
-    table = Table(title=f"precision within {percent(found.budget)} of the normalized entropy", title_justify="left")
-    table.add_column("table or layer", overflow="fold")
-    for column in ("type", "bytes", "of fp32", "loss", "mean error"):
-        table.add_column(column, justify="right")
-    table.add_column("why", overflow="fold")
+COLUMNS = ("table or layer", "type", "bytes", "of fp32", "loss", "mean error", "why")
+
+
+def rows_of(found: Found) -> list[tuple[str, ...]]:
+    """A row of COLUMNS for each table and layer: what it got, what that costs, and why."""
+    rows: list[tuple[str, ...]] = []
     for name, one in found.repaired.assignment.items():
         of = found.options[name][0].bytes
         share = f"{one.bytes / of:.0%}" if of else ""
-        table.add_row(
-            name, one.dtype, f"{one.bytes:,}", share, percent(one.loss), f"{one.hit_error:.2g}", found.reasons[name]
-        )
+        told = (one.dtype, f"{one.bytes:,}", share, percent(one.loss), f"{one.hit_error:.2g}")
+        rows.append((name, *told, found.reasons[name]))
+    return rows
+
+
+def table_of(found: Found) -> Table:
+    """The same for the terminal."""
+    table = Table(title=f"precision within {percent(found.budget)} of the normalized entropy", title_justify="left")
+    for column in COLUMNS:
+        words = column in (COLUMNS[0], COLUMNS[-1])
+        table.add_column(column, overflow="fold", justify="left" if words else "right")
+    for row in rows_of(found):
+        table.add_row(*row)
     return table
 
 

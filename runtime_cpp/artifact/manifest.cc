@@ -116,7 +116,8 @@ Table ReadTable(const Json& json) {
     std::string_view dtype;
     int64_t header_bytes, bits;
   };
-  constexpr Format kFormats[] = {{"fp32", 0, 32}, {"fp16", 0, 16}, {"int8", 4, 8}, {"int4", 4, 4}, {"int2", 4, 2}};
+  constexpr Format kFormats[] = {{"fp32", 0, 32}, {"fp16", 0, 16}, {"bf16", 0, 16},
+                                 {"int8", 4, 8},  {"int4", 4, 4},  {"int2", 4, 2}};
   const auto* format = std::find_if(std::begin(kFormats), std::end(kFormats),
                                     [&](const Format& one) { return one.dtype == table.dtype; });
   Require(format != std::end(kFormats), what + " has unknown dtype '" + table.dtype + "'");

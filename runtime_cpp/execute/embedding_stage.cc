@@ -1,76 +1,51 @@
 #include "execute/embedding_stage.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <stdexcept>
-#include <string_view>
+
+#include "execute/bf16_lookup.h"
 
 namespace recpile {
 namespace {
 
-// FBGEMM's PlacementType.
-constexpr int32_t kHost = 3;
 // What FBGEMM takes for the id of a row that was pruned: it adds nothing to a sum.
 constexpr int64_t kZeroRow = -1;
-// FBGEMM's SparseType numbers.
-enum SparseType : uint8_t { kFp32, kFp16, kInt8, kInt4, kInt2, kBf16 };
-constexpr std::array<std::string_view, 5> kTypeNames = {"fp32", "fp16", "int8", "int4", "int2"};
-
-uint8_t TypeOf(const Table& table) {
-  return static_cast<uint8_t>(std::find(kTypeNames.begin(), kTypeNames.end(), table.dtype) - kTypeNames.begin());
-}
-
-template <typename T>
-at::Tensor Copied(const std::vector<T>& values) {
-  return at::tensor(at::ArrayRef<T>(values), at::CppTypeToScalarType<T>::value);
-}
 
 }  // namespace
 
 EmbeddingStage::EmbeddingStage(const StageSpec& spec, const Artifact& artifact, std::span<const std::byte> tables,
                                OutOfRange out_of_range)
-    : spec_(spec),
-      artifact_(artifact),
-      out_of_range_(out_of_range),
-      operator_(c10::Dispatcher::singleton().findSchemaOrThrow(
-          "fbgemm::int_nbit_split_embedding_codegen_lookup_function", "")) {
+    : spec_(spec), out_of_range_(out_of_range) {
   const Manifest& manifest = artifact.manifest();
   const auto inputs = static_cast<ValueId>(manifest.inputs.size());
-  std::vector<int64_t> offsets;
-  std::vector<uint8_t> types;
-  std::vector<int32_t> dim_offsets = {0};
   for (const LookupSource& source : spec.sources) {
     unchecked_ = unchecked_ || source.values >= inputs || source.lengths >= inputs || source.weights >= inputs;
   }
-  straight_ = IsStraight(manifest, spec);
-  for (const LookupFeature& feature : spec.features) {
+  for (size_t f = 0; f < spec.features.size(); ++f) {
+    const LookupFeature& feature = spec.features[f];
     const Table& table = manifest.tables[static_cast<size_t>(feature.table)];
-    offsets.push_back(static_cast<int64_t>(artifact.table_offset(table)));
-    types.push_back(TypeOf(table));
-    most_[types.back()] = std::max(most_[types.back()], table.dim);
-    total_dim_ += table.dim;
     const LookupSource& source = spec.sources[static_cast<size_t>(feature.source)];
-    checked_ids_.push_back(source.values < inputs && source.lengths < inputs);
-    dim_offsets.push_back(static_cast<int32_t>(total_dim_));
+    const bool checked = source.values < inputs && source.lengths < inputs;
+    gathered_.push_back({f, &table, tables.data() + artifact.table_offset(table), total_dim_, checked});
+    total_dim_ += table.dim;
   }
-  bytes_ = at::from_blob(const_cast<std::byte*>(tables.data()), {static_cast<int64_t>(tables.size())}, at::kByte);
-  no_bytes_ = at::empty({0}, at::kByte);
-  placements_ = Copied(std::vector<int32_t>(spec.features.size(), kHost));
-  table_offsets_ = Copied(offsets);
-  types_ = Copied(types);
-  dim_offsets_ = Copied(dim_offsets);
+  const auto bf16 = std::stable_partition(gathered_.begin(), gathered_.end(),
+                                          [](const Gathered& one) { return FbgemmLookup::Reads(*one.table); });
+  of_fbgemm_ = static_cast<size_t>(bf16 - gathered_.begin());
+  for (const Gathered& one : gathered_) features_.push_back(spec.features[one.place]);
+  if (of_fbgemm_ > 0) fbgemm_.emplace(spec, std::span(features_).first(of_fbgemm_), artifact, tables);
+  straight_ = IsStraight(manifest, spec) && (all_of_fbgemm() || !fbgemm_);
 }
 
 void EmbeddingStage::Count(const Bags& bags, Scratch& scratch) const {
   const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
-  scratch.counts.assign(spec_.features.size(), {});
-  for (size_t f = 0; f < spec_.features.size(); ++f) {
-    const auto first = static_cast<int64_t>(f) * bags.bags;
-    scratch.counts[f].lookups = static_cast<uint64_t>(offsets[first + bags.bags] - offsets[first]);
+  scratch.counts.assign(gathered_.size(), {});
+  for (size_t g = 0; g < gathered_.size(); ++g) {
+    const auto first = static_cast<int64_t>(g) * bags.bags;
+    scratch.counts[gathered_[g].place].lookups = static_cast<uint64_t>(offsets[first + bags.bags] - offsets[first]);
   }
 }
 
@@ -78,9 +53,9 @@ void EmbeddingStage::CheckIds(const Bags& bags, bool made_up, Scratch& scratch) 
   const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
   std::vector<int64_t>& ids = scratch.ids;  // gathered: only what has been checked is looked up in place
   std::string wrong;
-  for (size_t f = 0; f < spec_.features.size(); ++f) {
-    const Table& table = artifact_.manifest().tables[static_cast<size_t>(spec_.features[f].table)];
-    const auto first = static_cast<int64_t>(f) * bags.bags;
+  for (size_t g = 0; g < gathered_.size(); ++g) {
+    const Table& table = *gathered_[g].table;
+    const auto first = static_cast<int64_t>(g) * bags.bags;
     uint64_t outside = 0;
     for (int64_t i = offsets[first]; i < offsets[first + bags.bags]; ++i) {
       int64_t& id = ids[static_cast<size_t>(i)];
@@ -92,38 +67,59 @@ void EmbeddingStage::CheckIds(const Bags& bags, bool made_up, Scratch& scratch) 
       ++outside;
       id = kZeroRow;
     }
-    if (!checked_ids_[f]) scratch.counts[f].out_of_range = outside;
+    if (!gathered_[g].checked_ids) scratch.counts[gathered_[g].place].out_of_range = outside;
   }
   if (!wrong.empty() && out_of_range_ == OutOfRange::kError && !made_up) throw std::out_of_range(wrong);
 }
 
 at::Tensor EmbeddingStage::LookUp(const Bags& bags) const {
-  const auto absent = c10::IValue();
-  torch::jit::Stack stack = {bytes_,
-                             no_bytes_,
-                             placements_,
-                             table_offsets_,
-                             types_,
-                             dim_offsets_,
-                             total_dim_,
-                             most_[kInt2],
-                             most_[kInt4],
-                             most_[kInt8],
-                             most_[kFp16],
-                             most_[kFp32],
-                             bags.ids,
-                             bags.offsets,
-                             static_cast<int64_t>(spec_.pooling),
-                             bags.weights.defined() ? c10::IValue(bags.weights) : absent,
-                             /*output_dtype=*/int64_t{spec_.bf16 ? kBf16 : kFp32},
-                             /*lxu_cache_weights=*/absent,
-                             /*lxu_cache_locations=*/absent,
-                             /*row_alignment=*/absent,
-                             /*max_float8_D=*/int64_t{0},
-                             /*fp8_exponent_bits=*/int64_t{-1},
-                             /*fp8_exponent_bias=*/int64_t{-1}};
-  operator_.callBoxed(stack);
-  return std::move(stack[0]).toTensor();
+  if (all_of_fbgemm()) return fbgemm_->Run(bags);
+  const at::ScalarType type = spec_.bf16 ? at::kBFloat16 : at::kFloat;
+  at::Tensor result;
+  if (spec_.pooling == Pooling::kNone) {
+    result = fbgemm_ ? fbgemm_->Run(bags) : at::zeros({bags.ids.numel(), gathered_[0].table->dim}, type);
+  } else {
+    result = at::empty({bags.bags, total_dim_}, type);
+    if (fbgemm_) Spread(fbgemm_->Run(bags), result);
+  }
+  LookUpBf16(bags, result);
+  return result;
+}
+
+void EmbeddingStage::Spread(const at::Tensor& pooled, at::Tensor& result) const {
+  const auto element = static_cast<int64_t>(pooled.element_size());
+  const auto* from = static_cast<const std::byte*>(pooled.const_data_ptr());
+  auto* row = static_cast<std::byte*>(result.mutable_data_ptr());
+  for (int64_t bag = 0; bag < pooled.size(0); ++bag, row += total_dim_ * element) {
+    for (size_t g = 0; g < of_fbgemm_; ++g) {
+      const int64_t bytes = gathered_[g].table->dim * element;
+      std::copy_n(from, bytes, row + gathered_[g].column * element);
+      from += bytes;
+    }
+  }
+}
+
+void EmbeddingStage::LookUpBf16(const Bags& bags, at::Tensor& result) const {
+  const auto* offsets = bags.offsets.const_data_ptr<int64_t>();
+  const auto* weights = bags.weights.defined() ? bags.weights.const_data_ptr<float>() : nullptr;
+  const auto look_up = [&]<typename To>(To* to) {
+    for (size_t g = of_fbgemm_; g < gathered_.size(); ++g) {
+      const Table& table = *gathered_[g].table;
+      const int64_t* const mine = offsets + static_cast<int64_t>(g) * bags.bags;
+      const Bf16Bags all{gathered_[g].rows, table.rows, table.dim, bags.ids.const_data_ptr<int64_t>(), mine,
+                         weights,           bags.bags};
+      if (spec_.pooling == Pooling::kNone) {
+        CopyBf16Rows(all, to + mine[0] * table.dim);
+      } else {
+        PoolBf16(all, spec_.pooling == Pooling::kMean, to + gathered_[g].column, total_dim_);
+      }
+    }
+  };
+  if (spec_.bf16) {
+    look_up(static_cast<uint16_t*>(result.mutable_data_ptr()));
+  } else {
+    look_up(result.mutable_data_ptr<float>());
+  }
 }
 
 at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state,
@@ -135,7 +131,7 @@ at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, c
   const auto* from = static_cast<const std::byte*>(rows.const_data_ptr());
   auto* const to = static_cast<std::byte*>(all.mutable_data_ptr());
   const std::vector<int64_t>& ends = scratch.source_ends[0];
-  for (const LookupFeature& feature : spec_.features) {
+  for (const LookupFeature& feature : features_) {
     const int64_t start = ends[static_cast<size_t>(feature.row * bags.bags)];
     const int64_t size = ends[static_cast<size_t>((feature.row + 1) * bags.bags)] - start;
     std::copy_n(from, size * row_bytes, to + start * row_bytes);
@@ -146,7 +142,7 @@ at::Tensor EmbeddingStage::Unordered(const at::Tensor& rows, const Bags& bags, c
 
 void EmbeddingStage::Run(RunState& state, Scratch& scratch) const {
   const bool straight = straight_ && !state.out_of_range;
-  const Bags bags = straight ? GatherStraight(spec_, state, scratch) : Gather(spec_, state, scratch);
+  const Bags bags = straight ? GatherStraight(spec_, state, scratch) : Gather(spec_, features_, state, scratch);
   Count(bags, scratch);
   // FBGEMM's own check infers a table's rows from where the next one begins, which alignment makes too many.
   if (unchecked_ || state.out_of_range) CheckIds(bags, state.made_up, scratch);

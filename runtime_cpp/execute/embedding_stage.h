@@ -1,12 +1,13 @@
-// A table-batched lookup: one FBGEMM call over packed tables, wherever they were placed.
+// A table-batched lookup over packed tables, wherever they were placed: one FBGEMM call for the rows that FBGEMM reads,
+// our own kernel (bf16_lookup.h) for bf16 rows, into one result.
 #pragma once
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
-#include <array>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "artifact/artifact.h"
+#include "execute/fbgemm_lookup.h"
 #include "execute/gather_bags.h"
 #include "execute/stage.h"
 #include "recpile/engine.h"
@@ -23,33 +24,39 @@ class EmbeddingStage final : public Stage {
   void Run(RunState& state, Scratch& scratch) const override;
 
  private:
+  // A feature in the order in which ids are gathered: first those of FBGEMM, then those of bf16 rows.
+  struct Gathered {
+    size_t place = 0;  // in spec_.features
+    const Table* table = nullptr;
+    const std::byte* rows = nullptr;
+    int64_t column = 0;        // of the result, where pooled
+    bool checked_ids = false;  // requests have been checked for them
+  };
+
+  bool all_of_fbgemm() const { return of_fbgemm_ == gathered_.size(); }
   // By feature, into the scratch, which has been gathered into.
   void Count(const Bags& bags, Scratch& scratch) const;
   // Of gathered bags: puts the row of zeros where the table has none, or throws.
   void CheckIds(const Bags& bags, bool made_up, Scratch& scratch) const;
   at::Tensor LookUp(const Bags& bags) const;
-  // [ids in the features' order, dim] -> [ids in the source's order, dim], zero where no feature looks.
+  // Pooled rows of FBGEMM's features, which lie side by side, into their columns of the result.
+  void Spread(const at::Tensor& pooled, at::Tensor& result) const;
+  // The features of bf16 rows, into their columns (without pooling: their rows) of the result.
+  void LookUpBf16(const Bags& bags, at::Tensor& result) const;
+  // [ids in the order gathered, dim] -> [ids in the source's order, dim], zero where no feature looks.
   at::Tensor Unordered(const at::Tensor& rows, const Bags& bags, const RunState& state, const Scratch& scratch) const;
 
   const StageSpec& spec_;
-  const Artifact& artifact_;
   OutOfRange out_of_range_;
-  // Ids go to FBGEMM as they are.
+  // Ids are looked up where they are.
   bool straight_ = false;
   // Some ids, lengths or weights come from a stage in front of this one, so no request check has seen them.
   bool unchecked_ = false;
-  std::vector<bool> checked_ids_;  // by feature: requests have been checked for its ids
-  c10::OperatorHandle operator_;
-  // Over all of `tables`.
-  at::Tensor bytes_;
-  at::Tensor no_bytes_;
-  at::Tensor placements_;
-  at::Tensor table_offsets_;
-  at::Tensor types_;
-  at::Tensor dim_offsets_;
+  std::vector<Gathered> gathered_;
+  std::vector<LookupFeature> features_;  // of gathered_
+  size_t of_fbgemm_ = 0;                 // how many of them
   int64_t total_dim_ = 0;
-  // The longest row of each of FBGEMM's SparseTypes.
-  std::array<int64_t, 5> most_ = {};
+  std::optional<FbgemmLookup> fbgemm_;  // none if all rows are bf16
 };
 
 }  // namespace recpile

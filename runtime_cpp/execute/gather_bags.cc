@@ -134,7 +134,7 @@ Bags GatherStraight(const StageSpec& spec, const RunState& state, Scratch& scrat
           source.weights.defined() ? source.weights.reshape(-1) : source.weights, source.bags};
 }
 
-Bags Gather(const StageSpec& spec, const RunState& state, Scratch& scratch) {
+Bags Gather(const StageSpec& spec, std::span<const LookupFeature> features, const RunState& state, Scratch& scratch) {
   std::vector<Source> sources;
   scratch.source_ends.resize(spec.sources.size());
   for (size_t s = 0; s < spec.sources.size(); ++s) {
@@ -146,7 +146,7 @@ Bags Gather(const StageSpec& spec, const RunState& state, Scratch& scratch) {
   scratch.offsets.assign(1, 0);
   scratch.ids.clear();
   scratch.weights.clear();
-  for (const LookupFeature& feature : spec.features) {
+  for (const LookupFeature& feature : features) {
     const auto s = static_cast<size_t>(feature.source);
     if (spec.sources[s].fixed()) {
       AppendFixed(sources[s], feature, scratch);

@@ -1,5 +1,7 @@
-// The bags of a lookup, from the values they come from into the one order that FBGEMM takes: feature by feature.
+// The bags of a lookup, from the values they come from into the one order that kernels take: feature by feature.
 #pragma once
+
+#include <span>
 
 #include "artifact/manifest.h"
 #include "execute/stage.h"
@@ -21,8 +23,9 @@ bool IsStraight(const Manifest& manifest, const StageSpec& spec);
 
 Bags GatherStraight(const StageSpec& spec, const RunState& state, Scratch& scratch);
 
-// Leaves the running totals of source s's lengths in scratch.source_ends[s] (nothing for a fixed one). Throws if
-// lengths, values and weights do not fit each other, which values that a stage computed need not do.
-Bags Gather(const StageSpec& spec, const RunState& state, Scratch& scratch);
+// Of `features`, which are those of the spec in any order. Leaves the running totals of source s's lengths in
+// scratch.source_ends[s] (nothing for a fixed one). Throws if lengths, values and weights do not fit each other, which
+// values that a stage computed need not do.
+Bags Gather(const StageSpec& spec, std::span<const LookupFeature> features, const RunState& state, Scratch& scratch);
 
 }  // namespace recpile

@@ -95,6 +95,13 @@ def test_a_later_format_version(load, tiny, tmp_path):
     refused(load, rewrite(tiny, tmp_path / "x.pt2", edit), "version 3.* reads 'recpile' version 2")
 
 
+def test_a_table_of_a_type_that_is_not_known(load, tiny, tmp_path):
+    def edit(manifest, entries):
+        manifest["tables"][1]["dtype"] = "fp8"
+
+    refused(load, rewrite(tiny, tmp_path / "x.pt2", edit), "table 'item'.* has unknown dtype 'fp8'")
+
+
 @pytest.mark.parametrize("library", ["torch", "fbgemm"])
 def test_another_library_version(load, tiny, tmp_path, library):
     def edit(manifest, entries):

@@ -234,7 +234,7 @@ def test_a_checkpoint_with_a_misnamed_weight_is_refused_and_nothing_is_written(f
         (["no_such_model"], "no module 'no_such_model'"),
         (["my_model:nothing"], "has no function 'nothing'"),
         (["my_model:broken"], "returned Model; return (nn.Module, recpile InputSchema)"),
-        (["my_model", "--embedding-dtype", "int3"], "got 'int3'; use one of fp32, fp16, int8, int4, int2"),
+        (["my_model", "--embedding-dtype", "int3"], "got 'int3'; use one of fp32, fp16, bf16, int8, int4, int2"),
         (["my_model", "--embedding-dtype", "usr=int8"], "rule 'usr' matches no table; the tables are user, item"),
         (["my_model", "--precision", "auto"], "--precision auto needs --calibration FILE"),
         (["my_model", "--precision", "auto", "--calibration", "rows.npz"], "has 20 rows; give at least 900"),

@@ -15,7 +15,7 @@ CASES = [(dtype, dim) for dtype in TABLE_DTYPES for dim in DIMS if fits(dtype, d
 
 
 def looked_up(packed: Tensor, dtype: str, dim: int) -> Tensor:
-    """Every row through FBGEMM's kernel, in a bag of its own."""
+    """Every row through the lookup's kernel (FBGEMM's, but for bf16), in a bag of its own."""
     rows = packed.shape[0]
     ids, ones = torch.arange(rows), torch.ones(1, rows, dtype=torch.int64)
     return packed_embedding_bags([packed], [dim], [FBGEMM_TYPES[dtype]], [ids], [ones], [], [0], [0], [0], 0)
@@ -33,6 +33,11 @@ def test_an_fp32_row_is_its_elements() -> None:
 def test_an_fp16_row_is_its_elements_rounded() -> None:
     packed = pack(torch.tensor([[1.0, -2.0, 1.0 + 2**-12]]), "fp16")
     assert bytes(packed[0].tolist()) == bytes.fromhex("003c00c0003c")
+
+
+def test_a_bf16_row_is_its_elements_rounded_to_even() -> None:
+    packed = pack(torch.tensor([[1.0, -2.0, 1.0 + 2**-8, 1.0 + 3 * 2**-8, 1e38]]), "bf16")
+    assert bytes(packed[0].tolist()) == bytes.fromhex("803f00c0803f823f967e")
 
 
 def test_an_int8_row_is_scale_and_bias_in_fp16_and_a_byte_an_element() -> None:
@@ -54,7 +59,9 @@ def test_an_int2_row_is_scale_and_bias_and_four_elements_a_byte() -> None:
     assert bytes(packed[0].tolist()) == bytes.fromhex("004000bc93")
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("fp32", 32), ("fp16", 16), ("int8", 12), ("int4", 8), ("int2", 6)])
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("fp32", 32), ("fp16", 16), ("bf16", 16), ("int8", 12), ("int4", 8), ("int2", 6)]
+)
 def test_row_bytes_of_eight_elements(dtype: str, size: int) -> None:
     assert row_bytes(dtype, 8) == size
 
@@ -73,17 +80,18 @@ def test_a_row_that_does_not_fill_its_last_byte_is_refused(dtype: str, dim: int,
 
 
 @pytest.mark.parametrize(("dtype", "dim"), CASES)
-def test_unpack_gives_what_fbgemms_lookup_gives(dtype: str, dim: int) -> None:
+def test_unpack_gives_what_a_lookup_gives(dtype: str, dim: int) -> None:
     torch.manual_seed(dim)
     packed = pack(torch.randn(7, dim) * torch.logspace(-3, 3, 7)[:, None], dtype)
     assert torch.equal(looked_up(packed, dtype, dim), unpack(packed, dtype, dim))
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_fp32_comes_back_exactly_and_fp16_as_rounded(dim: int) -> None:
+def test_fp32_comes_back_exactly_and_fp16_and_bf16_as_rounded(dim: int) -> None:
     table = torch.randn(5, dim)
     assert torch.equal(round_trip(table, "fp32"), table)
     assert torch.equal(round_trip(table, "fp16"), table.half().float())
+    assert torch.equal(round_trip(table, "bf16"), table.bfloat16().float())
 
 
 def test_an_int8_element_is_off_by_half_a_step_at_most() -> None:
@@ -155,10 +163,20 @@ def test_a_value_that_is_not_finite_is_refused_with_its_row(bad: float, dtype: s
 def test_a_value_beyond_fp16_is_refused_where_the_format_holds_fp16(dtype: str) -> None:
     table = torch.tensor([[0.0, -65505.0 - 32]])
     with pytest.raises(
-        ValueError, match=rf"values up to 6.55e\+04 do not fit {dtype} rows \(at most 65504\); use fp32"
+        ValueError, match=rf"values up to 6.55e\+04 do not fit {dtype} rows \(at most 65504\); use bf16 or fp32"
     ):
         pack(table, dtype)
     assert torch.equal(round_trip(table, "fp32"), table)
+    assert torch.equal(round_trip(table, "bf16"), table.bfloat16().float())
+
+
+def test_a_value_beyond_bf16_is_refused() -> None:
+    largest = torch.finfo(torch.bfloat16).max
+    assert round_trip(torch.tensor([[largest]]), "bf16").item() == largest
+    with pytest.raises(
+        ValueError, match=r"values up to 3\.4e\+38 do not fit bf16 rows \(at most 3.38953e\+38\); use fp32"
+    ):
+        pack(torch.tensor([[torch.finfo(torch.float32).max]]), "bf16")
 
 
 def test_the_table_that_was_packed_is_left_as_it_was() -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from recpile.passes.graph import editable
 from recpile.pycompiler.debugging.operators import GraphRunner
 from recpile.pycompiler.parity.first_operator import Run, first_operator
 from recpile.pycompiler.parity.rebuild import precisions
-from recpile.pycompiler.parity.rounding import allowed_rounding
+from recpile.pycompiler.parity.rounding import Roundings, allowed_rounding
 from recpile.pycompiler.parity.through_engine import Answered, mixed_up
 
 
@@ -72,6 +73,28 @@ def test_what_16_bits_cost_is_measured_on_the_inputs_and_an_int8_step_is_allowed
     assert rounding > 0.1
     assert allowed_rounding(exported, [x], gave, int8=False) == 2 * rounding
     assert allowed_rounding(exported, [x], gave, int8=True) == float(gave[0].max()) / 127
+
+
+def test_what_16_bits_cost_each_operator_is_known_by_its_name():
+    module = editable(torch.export.export(Halves(), (torch.ones(2),)))
+    x = torch.tensor([0.1, 1000.3])
+    half = x.half() + 1
+    exact, int8 = Roundings(module, [x], int8=False), Roundings(module, [x], int8=True)
+    assert exact.allowed("add", half) == 2 * float((x + 1 - half.float()).abs().max())
+    assert int8.allowed("add", half) == float(half.max()) / 127
+
+
+class Codes(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (x.round().to(torch.int8),)
+
+
+def test_a_code_may_be_one_off():
+    module = editable(torch.export.export(Codes(), (torch.ones(2),)))
+    (cast,) = [node.name for node in module.graph.nodes if "int8" in str(node.args) + str(node.kwargs)]
+    x = torch.tensor([0.4, -100.3])
+    assert Roundings(module, [x], int8=True).allowed(cast, *Codes()(x)) == 1.0
+    assert Roundings(module, [x], int8=False).allowed(cast, *Codes()(x)) == 0.0
 
 
 def test_rows_that_came_from_another_request_are_traced_to_it():

@@ -11,12 +11,14 @@ from zoo import collection
 
 from recpile.passes.base import PassError, run_passes
 from recpile.passes.pipeline import passes
-from recpile.pycompiler.precision.file import Precision, parse_bytes, read_precision
+from recpile.pycompiler.byte_sizes import parse_bytes
+from recpile.pycompiler.precision.file import Precision, read_precision
 
 EVERY_KIND = """
 tables:
   item: int4
   "user*": fp16
+  context: bf16
 sizes:
   - {at_least: 1MB, type: int2}
   - {at_least: 1KB, type: int8}
@@ -35,6 +37,7 @@ def test_a_name_goes_before_a_size_and_a_size_before_the_default(tmp_path):
     tables = read(tmp_path, EVERY_KIND).tables
     assert tables.of("item", 10**9) == "int4"
     assert tables.of("user_city", 10**9) == "fp16"
+    assert tables.of("context", 10**9) == "bf16"
     assert [tables.of("other", size) for size in (10**6, 10**6 - 1, 999)] == ["int2", "int8", "fp32"]
 
 
@@ -50,8 +53,7 @@ def test_dense_stages_are_named_or_all_of_one_type(tmp_path):
         ("- int8", "got a list; use a mapping with tables, sizes, default, dense"),
         ("table: {item: int8}", "got 'table'; use tables, sizes, default, dense"),
         ("tables: int8", "tables: got 'int8'; use NAME: TYPE"),
-        ("tables: {item: int5}", "got 'int5'; use one of fp32, fp16, int8, int4, int2"),
-        ("default: bf16", "FBGEMM's inference lookup for CPUs does not read"),
+        ("tables: {item: int5}", "got 'int5'; use one of fp32, fp16, bf16, int8, int4, int2"),
         ("sizes: [{at_least: 1 fortnight, type: int8}]", "size: got '1 fortnight'; use a number and B, KB"),
         ("sizes: [{over: 1MB, type: int8}]", "sizes: got {'over': '1MB', 'type': 'int8'}; use"),
         ("dense: int4", "dense dtype: got 'int4'; use one of fp32, bf16, fp16, int8"),

@@ -20,7 +20,7 @@ from recpile.pycompiler.capture import capture
 from recpile.pycompiler.packing import pack
 from recpile.pycompiler.precision import sensitivity
 from recpile.pycompiler.precision.cache import Cache
-from recpile.pycompiler.precision.front import front_svg
+from recpile.pycompiler.precision.front import draw_front, front_svg
 from recpile.pycompiler.precision.report import manifest_entry, summary
 from recpile.pycompiler.precision.search import Found, SearchOptions, search, split
 from recpile.pycompiler.precision.stages import Rows, StagesOnRows
@@ -121,6 +121,14 @@ def test_sensitivities_are_kept_for_one_checkpoint_and_one_set_of_rows(tmp_path)
     assert Cache(path, weights, rows).resumed == 0
 
 
+def test_of_fp16_and_bf16_the_nearer_one_is_tried():
+    row = torch.tensor([[1.0, -0.3, 0.01, 7.0]])
+    assert sensitivity.types_of(row) == ["fp32", "fp16", "int8", "int4", "int2"]
+    assert sensitivity.types_of(row * 1e5)[:2] == ["fp32", "bf16"]
+    assert sensitivity.types_of(row * 1e-8)[:2] == ["fp32", "bf16"]
+    assert sensitivity.types_of(row[:, :3]) == ["fp32", "fp16", "int8"]
+
+
 def test_too_few_rows_and_missing_columns_are_refused(planted, tmp_path):
     model, schema, data = planted
     _, last = split(split(data, schema)[1], schema)
@@ -140,6 +148,19 @@ def test_what_was_found_is_told_for_the_manifest_and_drawn(found):
     assert f"tables {entry['bytes']:,} bytes" in summary(found)
     drawn = "".join(ElementTree.fromstring(front_svg(found)).itertext())
     assert all(text in drawn for text in ("budget 0.2 %", "all int8", f"chosen: {entry['bytes']:,} bytes"))
+
+
+def test_a_page_shows_the_picture_and_what_each_table_got_and_why(found, tmp_path):
+    draw_front(found, tmp_path / "made" / "front.html")
+    page = (tmp_path / "made" / "front.html").read_text()
+    assert "chosen: " in page
+    assert "<title>t_f0 to " in page
+    assert summary(found) in page
+    for name, why in found.reasons.items():
+        assert f"<td>{name}</td>" in page
+        assert f"<td>{why}</td>" in page
+    draw_front(found, tmp_path / "front.svg")
+    assert (tmp_path / "front.svg").read_text() == front_svg(found)
 
 
 def test_a_budget_that_cannot_be_met_says_so_with_the_best(found):

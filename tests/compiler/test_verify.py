@@ -189,6 +189,8 @@ def test_a_stage_compiled_from_other_weights_is_named(right, subtracts, tmp_path
     )
     assert "reads embedding/pooled: fp32[16, 8]" in said
     assert re.search(r"largest difference 0\.\d+ at \[\d+\]", said)
+    assert "compiled anew, its exported program computes what it says: the code in the artifact is another" in said
+    assert "export again to rebuild it" in said
 
 
 class Mixing:

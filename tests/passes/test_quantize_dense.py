@@ -146,9 +146,11 @@ def test_what_stays_fp32_says_why() -> None:
     }
 
 
-def test_int8_static_without_calibration_rows_is_refused() -> None:
+def test_int8_static_without_calibration_rows_or_with_too_few_is_refused() -> None:
     with pytest.raises(ValueError, match=r"int8-static needs calibration rows.* give --calibration FILE, or use int8"):
         QuantizeDense("int8-static")
+    with pytest.raises(ValueError, match="int8-static: rows has 99 rows; give at least 100, as what goes beyond"):
+        QuantizeDense("int8-static", calibration(99))
 
 
 def test_calibration_rows_that_blow_a_layer_up_are_refused() -> None:

@@ -63,7 +63,7 @@ def test_fp32_weights_are_no_longer_in_the_program() -> None:
     assert list(after.tables) == list(packed)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8", "int4", "int2"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16", "int8", "int4", "int2"])
 def test_answers_are_those_of_the_model_with_its_tables_rounded(dtype: str) -> None:
     model = model_of_two_tables()
     after = quantized(program_of(model), dtype)
@@ -86,19 +86,30 @@ def test_each_table_gets_the_type_of_the_first_rule_that_matches_it() -> None:
 def test_the_command_line_gives_one_default_and_any_number_of_rules() -> None:
     assert TablePrecision.parse([]) == TablePrecision("fp32")
     assert TablePrecision.parse(["user*=fp16", "int8"]) == TablePrecision("int8", (("user*", "fp16"),))
+    by_size = TablePrecision.parse([">=1MB=int4", "fp16", "user*=int8", ">=1KB=bf16"])
+    assert [by_size.of(*one) for one in (("user", 10**7), ("item", 10**7), ("item", 2000), ("item", 20))] == [
+        *("int8", "int4", "bf16", "fp16")
+    ]
+    with pytest.raises(ValueError, match="size: got '1 acre'; use a number and B, KB"):
+        TablePrecision.parse([">=1 acre=int4"])
     with pytest.raises(ValueError, match=r"got 2 defaults \(int8, fp16\); give one, or TABLE=TYPE"):
         TablePrecision.parse(["int8", "fp16"])
 
 
 @pytest.mark.parametrize("texts", [["int9"], ["user=int9"]], ids=["default", "rule"])
 def test_an_unknown_type_is_refused_with_the_types_there_are(texts: list[str]) -> None:
-    with pytest.raises(ValueError, match="embedding dtype: got 'int9'; use one of fp32, fp16, int8, int4, int2"):
+    with pytest.raises(ValueError, match="embedding dtype: got 'int9'; use one of fp32, fp16, bf16, int8, int4, int2"):
         TablePrecision.parse(texts)
 
 
-def test_bf16_rows_are_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match=r"bf16', which FBGEMM's inference lookup for CPUs does not read .*use fp16"):
-        TablePrecision("bf16")
+def test_a_lookup_may_have_bf16_rows_beside_others() -> None:
+    model = model_of_two_tables()
+    after = quantized(program_of(model), "int8", user="bf16")
+    (call,) = lookup_calls(after)
+    assert call.dtypes == [FBGEMM_TYPES["bf16"], FBGEMM_TYPES["int8"]]
+    user = next(table for table in after.tables.values() if table.name == "user")
+    plain = weight(model, "user").detach()
+    assert user.error.max == float((plain.bfloat16().float() - plain).abs().max()) > 0
 
 
 def test_a_table_whose_rows_cannot_fill_bytes_is_refused_by_name() -> None:
@@ -129,9 +140,12 @@ def test_a_weight_too_large_for_fp16_is_refused_with_its_table() -> None:
     with torch.no_grad():
         weight(model, "user")[0, 0] = 70000.0
     program = program_of(model)
-    with pytest.raises(ValueError, match=r"table 'user': values up to 7e\+04 do not fit fp16 rows .* use fp32"):
+    with pytest.raises(ValueError, match=r"table 'user': values up to 7e\+04 do not fit fp16 rows .* use bf16 or fp32"):
         quantized(program, "fp16")
     assert farthest(model, quantized(program, "fp32")) < 1e-2
+    assert quantized(program, "bf16").tables[f"{USER}_packed"].error.max == abs(
+        70000 - float(torch.tensor(70000.0).bfloat16())
+    )
 
 
 def test_errors_are_what_unpacking_gives() -> None:

@@ -158,6 +158,18 @@ def test_without_pooling_each_id_gets_its_own_row(tmp_path, pick):
     assert torch.equal(got, torch.cat([c[values[:3]], a[values[3:]]]))
 
 
+@pytest.mark.parametrize("tables", ["acd", "adc", "dca", "ddd"])
+def test_without_pooling_bf16_rows_lie_among_others(tmp_path, pick, tables):
+    every = TABLES | {"d": Rows.of(torch.randn(30, 8), "bf16")}
+    features = [(0, (2, 0, 1)[f], f"{table}{f}") for f, table in enumerate(tables)]
+    stage = lookup("look", "none", [{"values": "s.values", "lengths": "s.lengths"}], features)
+    lengths = torch.tensor([[1, 0, 2, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1]])
+    values = torch.tensor([9, 3, 4, 9, 7, 0, 2])
+    got = rows_of(tmp_path, pick, stage, 8, values, lengths, {f"{t}{f}": every[t] for f, t in enumerate(tables)})
+    of_key = [unpack(every[tables[f]].packed, every[tables[f]].dtype, 8) for f in (1, 2, 0)]
+    assert torch.equal(got, torch.cat([of_key[0][[9, 3, 4]], of_key[1][[9, 7]], of_key[2][[0, 2]]]))
+
+
 def test_without_pooling_an_id_that_no_table_reads_is_zeros(tmp_path, pick):
     stage = lookup("look", "none", [{"values": "s.values", "lengths": "s.lengths"}], [(0, 1, "a")])
     got = rows_of(tmp_path, pick, stage, 8, torch.tensor([10**9, -1, 4, 9]), LENGTHS)

@@ -23,7 +23,7 @@ namespace recpile {
 
 struct TableInfo {
   std::string name;
-  std::string dtype;  // "fp32", "fp16", "int8", "int4", "int2"
+  std::string dtype;  // "fp32", "fp16", "bf16", "int8", "int4", "int2"
   int64_t rows = 0;
   int64_t dim = 0;
   int64_t bytes = 0;
