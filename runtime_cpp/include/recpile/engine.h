@@ -16,6 +16,7 @@
 
 #include "recpile/status.h"
 #include "recpile/tensor.h"
+#include "recpile/trace.h"
 
 namespace recpile {
 
@@ -37,41 +38,6 @@ enum class OutOfRange {
   kError,  // its request fails
   kZero,   // it is looked up as a row of zeros, which a mean counts too
 };
-
-using TraceTime = std::chrono::steady_clock::time_point;
-
-// One run of a stage. Without length: it did not run.
-struct StageTrace {
-  TraceTime start, end;
-  uint64_t thread = 0;  // the kernel's number
-};
-
-// When the parts of one batch ran.
-struct BatchTrace {
-  uint64_t id = 0;  // counts an engine's batches from 1
-  int64_t candidates = 0;
-  int64_t requests = 0;
-  uint64_t thread = 0;             // of the instance; stages may run on others, side by side
-  TraceTime start;                 // the requests are being joined
-  TraceTime joined;                // the stages begin
-  std::vector<StageTrace> stages;  // in the order of ModelInfo::stages
-  TraceTime end;                   // the answers are being cut out
-};
-
-// What became of one request.
-struct RequestTrace {
-  RequestTrace() = default;
-  RequestTrace(TraceTime at, size_t pieces) : submitted(at), batches(pieces) {}
-
-  TraceTime submitted;
-  // That of each piece that the request was cut into, of most requests one. Null: it did not run.
-  std::vector<std::shared_ptr<const BatchTrace>> batches;
-};
-
-struct ModelInfo;
-// Called when a batch's requests have been answered, at `answered`, on the thread that ran it: it must neither block
-// nor throw.
-using BatchObserver = std::function<void(const ModelInfo& model, const BatchTrace& batch, TraceTime answered)>;
 
 // Where the tables lie.
 enum class TableMemory {
