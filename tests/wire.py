@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import urllib.error
 import urllib.request
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import tritonclient.grpc as triton_grpc
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
 from recpile.pycompiler.server_process import ServerProcess
+
+messages: Any = service_pb2  # generated: a type checker sees none of its classes
 
 
 def tensors(client: ModuleType, flat: dict, **how) -> list:
@@ -50,3 +58,36 @@ def flat_request() -> dict[str, np.ndarray]:
         one["name"]: np.array(one["data"], dtypes[one["datatype"]]).reshape(one["shape"])
         for one in json_request()["inputs"]
     }
+
+
+def post(
+    server: ServerProcess | str, body: dict | bytes, path: str = "/v2/models/tiny_dlrm/infer", **headers: str
+) -> tuple[int, dict]:
+    """Status and answer over HTTP, of a server or at an address."""
+    url = server if isinstance(server, str) else server.url
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"http://{url}{path}", data, headers), timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def many(server: ServerProcess, requests: int) -> None:
+    """flat_request over gRPC, so many times at once, so that they are coalesced."""
+    client, left = triton_grpc.InferenceServerClient(server.grpc_url), threading.Semaphore(0)
+    for _ in range(requests):
+        client.async_infer("tiny_dlrm", tensors(triton_grpc, flat_request()), lambda result, error: left.release())
+    for _ in range(requests):
+        assert left.acquire(timeout=60)
+
+
+def typed_request() -> Any:
+    """flat_request with typed contents, as gRPC's message."""
+    request = messages.ModelInferRequest(model_name="tiny_dlrm", id="typed")
+    fields = {"float32": ("FP32", "fp32_contents"), "int64": ("INT64", "int64_contents")}
+    for name, array in flat_request().items():
+        datatype, field = fields[str(array.dtype)]
+        tensor = request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        getattr(tensor.contents, field).extend(array.ravel().tolist())
+    return request

@@ -189,3 +189,28 @@ def two_sides() -> tuple[nn.Module, InputSchema]:
         Dense("price", (2,)),
     ]
     return TwoSides().eval(), InputSchema(inputs)
+
+
+class WholeNumbers(nn.Module):
+    """Both batch axes, and weights of -1, 0 and 1: on whole numbers every sum is exact, in whatever order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user = collection(("user", 50, 8, ["user"]), ("seen", 30, 8, ["seen"]))
+        self.item = collection(("item", 40, 8, ["item", "tags"]))
+        self.hidden, self.out = nn.Linear(16 + 16 + 2, 16), nn.Linear(16, 1)
+        for parameter in self.parameters():
+            parameter.data = torch.randint(-1, 2, parameter.shape).float()
+
+    def forward(self, context: Tensor, about: KeyedJaggedTensor, things: KeyedJaggedTensor) -> Tensor:
+        columns = torch.cat([context, self.user(about).values(), self.item(things).values()], dim=1)
+        # A power of two, so that it stays exact; small, so that it is compared as closely as a probability.
+        return self.out(torch.relu(self.hidden(columns))).squeeze(1) * 2**-12
+
+
+def whole_numbers() -> tuple[nn.Module, InputSchema]:
+    torch.manual_seed(7)
+    about = KeyedJagged("about", ["user", "seen"], axis="request")
+    return WholeNumbers().eval(), InputSchema(
+        [Dense("context", (2,), axis="request"), about, KeyedJagged("things", ["item", "tags"])]
+    )

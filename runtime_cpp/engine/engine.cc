@@ -92,10 +92,10 @@ class Engine::Impl {
       RECPILE_ASSIGN_OR_RETURN(const CheckedRequest one, WarmUpRequest(artifact->manifest()));
       const auto warm = std::make_shared<std::latch>(options.instances);
       for (int i = 0; i < options.instances; ++i) {
-        threads.emplace_back([this, one, warm] {
+        threads.emplace_back([this, one, warm, i] {
           if (options.pin) PinToNextCore();
           Executor::InitThread();
-          Instance instance(artifact->manifest(), *executor, sizes, counters, Observer());
+          Instance instance(artifact->manifest(), *executor, sizes, counters, Observer(), i);
           // What memory it needs, and what libtorch keeps for a thread, is not for the first request to wait for. That
           // a run succeeds is known already.
           const CheckedRequest* const batch[] = {&one};

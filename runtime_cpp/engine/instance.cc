@@ -77,8 +77,16 @@ Result<std::vector<Tensor>> Instance::Execute(std::span<const CheckedRequest* co
       if (stages[i].end > stages[i].start) counters_.stages[i].Add(stages[i].end - stages[i].start);
     }
     if (trace != nullptr) {
-      *trace = {id,    rows,   static_cast<int64_t>(requests.size()), ThisThread(),
-                start, joined, {stages.begin(), stages.end()},        end};
+      *trace = {.id = id,
+                .candidates = rows,
+                .requests = static_cast<int64_t>(requests.size()),
+                .rows = batch.candidates,
+                .instance = number_,
+                .thread = ThisThread(),
+                .start = start,
+                .joined = joined,
+                .stages = {stages.begin(), stages.end()},
+                .end = end};
     }
     // The requests of a batch that failed run again, each alone: nothing counts twice.
     if (outputs.ok() || requests.size() == 1) CountLookups();
@@ -117,15 +125,17 @@ void Instance::Answer(std::vector<QueuedRequest>& batch) {
   for (QueuedRequest& request : batch) {
     rows.count = request.rows;
     InferResult answer = std::vector<Tensor>();
+    Clock::time_point start, end;
     if (!outputs.ok()) {
       answer = outputs.status();
     } else {
-      const Clock::time_point start = Clock::now();
+      start = Clock::now();
       answer = Split(manifest_, outputs.value(), rows);
-      split += Clock::now() - start;
+      end = Clock::now();
+      split += end - start;
       counters_.samples += static_cast<uint64_t>(rows.count);
     }
-    if (request.trace != nullptr) request.trace->batches[request.piece] = trace;
+    if (request.trace != nullptr) request.trace->pieces[request.piece] = {trace, rows.count, start, end};
     Finish(request, std::move(answer), counters_);
     rows.first += rows.count;
     ++rows.request;

@@ -25,13 +25,15 @@ class Instance {
   // Called with each batch, when its requests have been answered.
   using Observer = std::function<void(const BatchTrace& batch, TraceTime answered)>;
 
+  // `number`: which of its engine's instances it is.
   Instance(const Manifest& manifest, const Executor& executor, const BatchSizes& sizes, Counters& counters,
-           Observer observer = {})
+           Observer observer = {}, int64_t number = 0)
       : manifest_(manifest),
         executor_(executor),
         sizes_(sizes),
         counters_(counters),
         observer_(std::move(observer)),
+        number_(number),
         frame_(executor.NewFrame()) {}
 
   // Answers what the queue hands out, until it is closed and empty.
@@ -53,6 +55,7 @@ class Instance {
   const BatchSizes& sizes_;
   Counters& counters_;
   const Observer observer_;
+  const int64_t number_;
   Executor::FramePtr frame_;
   BatchBuffers buffers_;
 };

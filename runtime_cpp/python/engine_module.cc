@@ -5,15 +5,14 @@
 #include <pybind11/stl.h>
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
-#include <type_traits>
-#include <vector>
 
 #include "arrays.h"
 #include "live_engines.h"
+#include "options.h"
 #include "recpile/engine.h"
+#include "stats.h"
 
 namespace recpile {
 namespace {
@@ -97,70 +96,6 @@ py::object Submit(Engine& engine, const py::dict& inputs, uint64_t priority, int
   return future;
 }
 
-TimeoutAction ToTimeoutAction(const std::string& name) {
-  if (name == "reject") return TimeoutAction::kReject;
-  if (name == "delay") return TimeoutAction::kDelay;
-  throw py::value_error("timeout_action: got '" + name + "'; use 'reject' or 'delay'");
-}
-
-PadBatches ToPadBatches(const std::string& name) {
-  if (name == "auto") return PadBatches::kAuto;
-  if (name == "always") return PadBatches::kAlways;
-  if (name == "never") return PadBatches::kNever;
-  throw py::value_error("pad_batches: got '" + name + "'; use 'auto', 'always' or 'never'");
-}
-
-OutOfRange ToOutOfRange(const std::string& name) {
-  if (name == "error") return OutOfRange::kError;
-  if (name == "zero") return OutOfRange::kZero;
-  throw py::value_error("out_of_range: got '" + name + "'; use 'error' or 'zero'");
-}
-
-TableMemory ToTableMemory(const std::string& name) {
-  if (name == "mmap") return TableMemory::kMmap;
-  if (name == "hugepages") return TableMemory::kHugePages;
-  if (name == "auto") return TableMemory::kAuto;
-  throw py::value_error("table_memory: got '" + name + "'; use 'mmap', 'hugepages' or 'auto'");
-}
-
-// Every option by its name in EngineOptions; what is not given stays as it is there.
-EngineOptions ToOptions(const py::kwargs& given) {
-  EngineOptions options;
-  for (const auto& [key, value] : given) {
-    const auto name = py::cast<std::string>(key);
-    const auto is = [&](const char* option, auto& into) {
-      if (name != option) return false;
-      into = py::cast<std::remove_reference_t<decltype(into)>>(value);
-      return true;
-    };
-    if (name == "timeout_action") {
-      options.timeout_action = ToTimeoutAction(py::cast<std::string>(value));
-      continue;
-    }
-    if (name == "pad_batches") {
-      options.pad_batches = ToPadBatches(py::cast<std::string>(value));
-      continue;
-    }
-    if (name == "out_of_range") {
-      options.out_of_range = ToOutOfRange(py::cast<std::string>(value));
-      continue;
-    }
-    if (name == "table_memory") {
-      options.table_memory = ToTableMemory(py::cast<std::string>(value));
-      continue;
-    }
-    const bool known = is("instances", options.instances) || is("max_batch_size", options.max_batch_size) ||
-                       is("preferred_batch_sizes", options.preferred_batch_sizes) ||
-                       is("max_queue_delay_microseconds", options.max_queue_delay_microseconds) ||
-                       is("max_queue_size", options.max_queue_size) || is("priority_levels", options.priority_levels) ||
-                       is("default_priority_level", options.default_priority_level) ||
-                       is("default_timeout_microseconds", options.default_timeout_microseconds) ||
-                       is("pin", options.pin) || is("verify_checksums", options.verify_checksums);
-    if (!known) throw py::type_error("Engine has no option '" + name + "'");
-  }
-  return options;
-}
-
 std::unique_ptr<Engine> Load(const std::string& path, const EngineOptions& options) {
   Result<std::unique_ptr<Engine>> engine = [&] {
     const py::gil_scoped_release release;
@@ -175,48 +110,6 @@ void Stop(Engine& engine) {
   // The instances may need the GIL for a last callback.
   const py::gil_scoped_release release;
   engine.Stop();
-}
-
-py::dict ToDict(const Histogram& histogram) {
-  py::dict answer;
-  answer["counts"] = histogram.counts;
-  answer["sum"] = histogram.sum;
-  return answer;
-}
-
-py::dict Stats(const Engine& engine) {
-  const EngineStats stats = engine.stats();
-  py::dict answer;
-  answer["requests_ok"] = stats.requests_ok;
-  answer["requests_partial"] = stats.requests_partial;
-  answer["requests_canceled"] = stats.requests_canceled;
-  answer["requests_failed"] = stats.requests_failed;
-  answer["requests_rejected"] = stats.requests_rejected;
-  answer["requests_shed"] = stats.requests_shed;
-  answer["requests_expired"] = stats.requests_expired;
-  answer["samples"] = stats.samples;
-  answer["batches"] = stats.batches;
-  answer["queued"] = stats.queued;
-  answer["queue_ns"] = stats.queue_ns;
-  answer["compute_ns"] = stats.compute_ns;
-  answer["padded_rows"] = stats.padded_rows;
-  answer["queue_us"] = ToDict(stats.queue_us);
-  answer["coalesce_us"] = ToDict(stats.coalesce_us);
-  answer["infer_us"] = ToDict(stats.infer_us);
-  answer["split_us"] = ToDict(stats.split_us);
-  answer["batch_size"] = ToDict(stats.batch_size);
-  py::dict stages;
-  for (const StageStats& stage : stats.stages) stages[py::str(stage.name)] = ToDict(stage.duration_us);
-  answer["stages"] = stages;
-  py::dict tables;
-  for (const TableStats& table : stats.tables) {
-    py::dict one;
-    one["lookups"] = table.lookups;
-    one["out_of_range"] = table.out_of_range;
-    tables[py::str(table.name)] = one;
-  }
-  answer["tables"] = tables;
-  return answer;
 }
 
 // The destructor joins threads that may wait for the GIL, and may be reached from one of them.

@@ -56,33 +56,13 @@ class JsonFormatter final : public spdlog::formatter {
   std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
 };
 
-std::string_view CodeName(StatusCode code) {
-  switch (code) {
-    case StatusCode::kOk:
-      return "OK";
-    case StatusCode::kInvalidArgument:
-      return "INVALID_ARGUMENT";
-    case StatusCode::kNotFound:
-      return "NOT_FOUND";
-    case StatusCode::kUnavailable:
-      return "UNAVAILABLE";
-    case StatusCode::kUnsupported:
-      return "UNSUPPORTED";
-    case StatusCode::kCanceled:
-      return "CANCELED";
-    case StatusCode::kInternal:
-      break;
-  }
-  return "INTERNAL";
-}
-
 // In both formats: what a request was, in the order in which one looks for it. A client's text is cut short.
 Json Describe(const serving::RequestRecord& record) {
   Json json = {{"event", "request"},
                {"protocol", record.protocol},
                {"model", record.model},
                {"version", record.version},
-               {"status", CodeName(record.status.code())},
+               {"status", StatusCodeName(record.status.code())},
                {"microseconds", std::chrono::duration_cast<std::chrono::microseconds>(record.elapsed).count()}};
   if (!record.id.empty()) json["id"] = kserve::Excerpt(record.id);
   if (!record.trace_id.empty()) json["trace_id"] = record.trace_id;

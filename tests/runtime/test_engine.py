@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
-from recpile.pycompiler.compile import CompileOptions, compile_model
 from recpile.pycompiler.debug_runtime import DebugRuntime
-from recpile.pycompiler.inputs import InputError
-from recpile.pycompiler.quality import EvalData, ParityError, eager
+from recpile.pycompiler.quality import eager
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.runtime_cpp import Engine
 
@@ -96,20 +93,6 @@ def test_coalesced_requests_get_the_answers_that_they_get_alone(export, model):
     engine.stop()
 
 
-@pytest.mark.parametrize("model", ["tiny_dlrm", "two_sources"])
-def test_a_request_larger_than_the_largest_batch_is_cut_and_answered_whole(export, model):
-    path = export(model).path
-    runtime, engine = DebugRuntime(path), Engine(str(path), max_batch_size=8)
-    flat = random_inputs(runtime.manifest, 100)
-    answer = engine.infer(as_numpy(flat))
-    for name, wanted in runtime.run(flat).items():
-        assert answer[name].shape == wanted.shape
-        np.testing.assert_allclose(answer[name], wanted.numpy(), atol=2e-6, rtol=0)
-    stats = engine.stats()
-    assert (stats["requests_ok"], stats["batches"], stats["samples"]) == (1, 13, 100)
-    engine.stop()
-
-
 def test_stop_answers_every_accepted_request_and_refuses_the_next(export):
     path = export("tiny_dlrm").path
     engine = Engine(str(path), instances=1, max_batch_size=4)
@@ -144,46 +127,6 @@ def test_answers_outlive_the_engine(export):
     np.testing.assert_array_equal(answer, wanted)
 
 
-class ShiftedIds(zoo.HashedIds):
-    """Computes ids that no request check can know: one less than what is sent."""
-
-    def forward(self, price, ids):
-        shifted = KeyedJaggedTensor(keys=["h"], values=ids.values() - 1, lengths=ids.lengths())
-        return torch.sigmoid(self.out(torch.cat([self.bags(shifted).values(), price.unsqueeze(1)], dim=1))).squeeze(1)
-
-
-@pytest.fixture(scope="module")
-def shifted(tmp_path_factory):
-    """An artifact of ShiftedIds, and four rows that it takes."""
-    _, schema = zoo.hashed_ids()
-    model, path = ShiftedIds().eval(), tmp_path_factory.mktemp("shifted") / "shifted.pt2"
-    with pytest.raises(ParityError, match="could not be checked on random inputs"):
-        compile_model(model, schema, path, CompileOptions("shifted"))
-
-    rows = {
-        "price": np.ones(4, np.float32),
-        "ids.values": np.array([1, 2, 31, 5]),
-        "ids.lengths": np.array([1, 0, 2, 1]),
-    }
-    data = EvalData("four rows", rows, np.array([0, 1, 1, 0]))
-    compile_model(model, schema, path, CompileOptions("shifted", eval_data=data))
-    return path, rows
-
-
-def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(shifted):
-    path, rows = shifted
-    engine = Engine(str(path), instances=1)
-    # Sent together, they coalesce; the bad one must not take the others with it.
-    bad = {**rows, "ids.values": np.array([1, 0, 31, 5])}
-    futures = [engine.submit(bad if i % 3 == 1 else rows) for i in range(30)]
-    for i, future in enumerate(futures):
-        if i % 3 == 1:
-            assert "id -1 is outside table 'h', which has ids 0 to 30" in str(future.exception())
-        else:
-            np.testing.assert_allclose(future.result()["score"], futures[0].result()["score"], atol=1e-6)
-    engine.stop()
-
-
 def test_stats_say_where_the_time_went(tiny):
     engine = Engine(tiny, instances=1, pad_batches="always")
     flat = random_inputs(DebugRuntime(tiny).manifest, 5)
@@ -215,89 +158,3 @@ def test_padding_changes_no_answer(export, model):
             np.testing.assert_allclose(future.result()[name], wanted.numpy(), atol=2e-6, rtol=0)
     assert engine.stats()["samples"] == sum(1 + seed % 50 for seed in range(60))  # what is padded is not counted
     engine.stop()
-
-
-def test_a_piece_that_fails_fails_the_whole_request_once(shifted):
-    path, rows = shifted
-    engine = Engine(str(path), instances=2, max_batch_size=1)
-    bad = {**rows, "ids.values": np.array([1, 2, 31, 0])}
-    with pytest.raises(RuntimeError, match="id -1 is outside table 'h'"):
-        engine.infer(bad)
-    assert engine.infer(rows)["score"].shape == (4,)
-    stats = engine.stats()
-    assert (stats["requests_ok"], stats["requests_failed"]) == (1, 1)
-    engine.stop()
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"instances": -1}, "instances: got -1; use 0 or more"),
-        ({"max_batch_size": 0}, "max_batch_size: got 0; use 1 or more"),
-        ({"max_queue_size": 0}, "max_queue_size: got 0; use 1 or more"),
-        ({"max_queue_delay_microseconds": -5}, "max_queue_delay_microseconds: got -5; use 0 or more"),
-    ],
-)
-def test_options_are_validated(tiny, option, message):
-    with pytest.raises(ValueError, match=message):
-        Engine(str(tiny), **option)
-
-
-def good() -> dict[str, np.ndarray]:
-    return {
-        "dense": np.zeros((2, 4), np.float32),
-        "sparse.values": np.array([1, 2, 3, 4, 5, 6, 0, 1, 2, 3]),
-        "sparse.lengths": np.ones((5, 2), np.int64),
-    }
-
-
-BAD = {
-    "an unknown name": (
-        lambda r: r.update(extra=r["dense"]),
-        "unknown input 'extra'; the model's inputs are dense, sparse",
-    ),
-    "a missing input": (lambda r: r.pop("dense"), "input 'dense' is missing"),
-    "a wrong dtype": (lambda r: r.update(dense=r["dense"].astype(np.float64)), "input 'dense' is fp64; expected fp32"),
-    "a wrong rank": (lambda r: r.update(dense=r["dense"][0]), r"'dense' has shape \[4\]; expected \[-1, 4\]"),
-    "a wrong size": (lambda r: r.update(dense=r["dense"][:, :3]), r"'dense' has shape \[2, 3\]; expected \[-1, 4\]"),
-    "batches that disagree": (lambda r: r.update(dense=r["dense"][:1]), "has 2 candidates; input 'dense' has 1"),
-    "too few values": (lambda r: r.update({"sparse.values": r["sparse.values"][:9]}), "'sparse.lengths' sums to"),
-    "too many values": (
-        lambda r: r.update({"sparse.values": np.zeros(11, np.int64)}),
-        "sums to 10, but 'sparse.values' has 11",
-    ),
-    "a negative length": (
-        lambda r: r["sparse.lengths"].__setitem__((1, 0), -1),
-        "has -1 at index 2; lengths are 0 or more",
-    ),
-    "an id past the end": (
-        lambda r: r["sparse.values"].__setitem__(2, 80),
-        r"has id 80 at index 2 \(key 'item'\); table 'item' has ids 0 to 79",
-    ),
-    "a negative id": (lambda r: r["sparse.values"].__setitem__(0, -1), r"has id -1 at index 0 \(key 'user'\)"),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_named_by_both_runtimes_and_harms_nothing(tiny, what):
-    spoil, message = BAD[what]
-    engine, runtime = Engine(str(tiny)), DebugRuntime(tiny)
-    request = good()
-    before = engine.infer(good())["score"]
-    spoil(request)
-    with pytest.raises(ValueError, match=message):
-        engine.infer(request)
-    with pytest.raises(InputError, match=message):
-        runtime.run(request)
-    np.testing.assert_array_equal(engine.infer(good())["score"], before)
-    engine.stop()
-
-
-def test_an_empty_request_is_refused(tiny):
-    empty = {
-        "dense": np.zeros((0, 4), np.float32),
-        "sparse.values": np.zeros(0, np.int64),
-        "sparse.lengths": np.zeros((5, 0), np.int64),
-    }
-    with pytest.raises(ValueError, match="the request is empty: input 'dense' has 0 candidates"):
-        Engine(str(tiny)).infer(empty)

@@ -8,32 +8,23 @@ import resource
 import signal
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tritonclient.grpc as triton_grpc
-from wire import flat_request, json_request, tensors
+from tritonclient.utils import InferenceServerException
+from wire import flat_request, json_request, post, tensors
 
 from recpile.pycompiler.server_process import ServerProcess, server_binary
 
 MIB = 1 << 20
 
 
-def post(url: str, body: bytes, **headers: str) -> tuple[int, dict]:
-    request = urllib.request.Request(f"http://{url}/v2/models/tiny_dlrm/infer", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
 def test_a_full_disk_under_the_log_stops_no_request(tiny):
     with ServerProcess(tiny, "--log-requests", "--log-level", "debug", log=Path("/dev/full")) as server:
         for _ in range(100):
-            assert post(server.url, json.dumps(json_request()).encode())[0] == 200
+            assert post(server, json_request())[0] == 200
         assert server.stop() == 0
 
 
@@ -46,7 +37,7 @@ def test_a_log_whose_reader_has_gone_stops_no_request(tiny):
         url = process.stdout.readline().split("http=http://")[1].split()[0]
         process.stderr.close()
         for _ in range(3):
-            assert post(url, json.dumps(json_request()).encode())[0] == 200
+            assert post(url, json_request())[0] == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0
 
@@ -56,7 +47,7 @@ def test_after_sigkill_the_next_one_takes_the_same_ports(tiny):
         # A connection that is open when the server ends keeps its port busy for a minute, unless told otherwise.
         host, port = server.url.split(":")
         with socket.create_connection((host, int(port)), timeout=20):
-            assert post(server.url, json.dumps(json_request()).encode())[0] == 200
+            assert post(server, json_request())[0] == 200
             server.process.send_signal(signal.SIGKILL)
             assert server.process.wait(20) == -signal.SIGKILL
         urls = server.url, server.grpc_url, server.metrics_url
@@ -64,18 +55,22 @@ def test_after_sigkill_the_next_one_takes_the_same_ports(tiny):
     same = [word for flag, url in zip(flags, urls, strict=True) for word in (flag, url.split(":")[1])]
     with ServerProcess(tiny, *same) as server:
         assert (server.url, server.grpc_url, server.metrics_url) == urls
-        assert post(server.url, json.dumps(json_request()).encode())[0] == 200
+        assert post(server, json_request())[0] == 200
         client = triton_grpc.InferenceServerClient(server.grpc_url)
         client.infer("tiny_dlrm", tensors(triton_grpc, flat_request()))
 
 
-def binary_request(candidates: int) -> tuple[bytes, dict[str, str]]:
-    """Empty bags; as long as a request of so many candidates is."""
-    flat = {
+def empty_bags(candidates: int) -> dict[str, np.ndarray]:
+    return {
         "dense": np.zeros((candidates, 4), np.float32),
         "sparse.values": np.zeros(0, np.int64),
         "sparse.lengths": np.zeros((5, candidates), np.int64),
     }
+
+
+def binary_request(candidates: int) -> tuple[bytes, dict[str, str]]:
+    """As long as a request of so many candidates is."""
+    flat = empty_bags(candidates)
     head = json.dumps(
         {
             "inputs": [
@@ -93,21 +88,39 @@ def binary_request(candidates: int) -> tuple[bytes, dict[str, str]]:
     return body, {"Inference-Header-Content-Length": str(len(head))}
 
 
+def leave_memory(server: ServerProcess, mebibytes: int) -> None:
+    """Lets the server take so much more address space and none beyond."""
+    held = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(server.process.pid, resource.RLIMIT_AS, (held + mebibytes * MIB, resource.RLIM_INFINITY))
+
+
 def test_a_request_that_finds_no_memory_is_an_error_and_the_next_is_answered(tiny):
-    small, large = json.dumps(json_request()).encode(), binary_request(3_000_000)
+    small, large = json_request(), binary_request(3_000_000)
     options = ("--grpc-port", "off", "--instances", "1", "--max-request-bytes", str(256 * MIB))
     with ServerProcess(tiny, *options, "--max-batch-size", "4000000") as server:
-        assert post(server.url, small)[0] == 200
-        held = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        assert post(server, small)[0] == 200
         # Room for requests of an ordinary size, and not for the large one's body of 160 MiB ...
-        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (held + 16 * MIB, resource.RLIM_INFINITY))
-        status, answer = post(server.url, large[0], **large[1])
+        leave_memory(server, 16)
+        status, answer = post(server, large[0], **large[1])
         assert (status, answer) == (503, {"error": "out of memory while reading the request; retry later"})
-        assert post(server.url, small)[0] == 200
+        assert post(server, small)[0] == 200
         # ... or for its body, and not for the gigabyte that its lookups give.
-        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (held + 256 * MIB, resource.RLIM_INFINITY))
-        status, answer = post(server.url, large[0], **large[1])
+        leave_memory(server, 256)
+        status, answer = post(server, large[0], **large[1])
         assert status == 500, answer
         assert re.search("stage .* failed: .*memory", answer["error"]), answer
-        assert post(server.url, small)[0] == 200
+        assert post(server, small)[0] == 200
+        assert server.stop() == 0
+
+
+def test_a_grpc_message_that_finds_no_memory_is_an_error_and_the_next_is_answered(tiny):
+    options = ("--http-port", "off", "--instances", "1", "--max-request-bytes", str(256 * MIB))
+    with ServerProcess(tiny, *options) as server:
+        client = triton_grpc.InferenceServerClient(server.grpc_url)
+        client.infer("tiny_dlrm", tensors(triton_grpc, flat_request()))
+        # Room for the message's 160 MiB as they come in, and not for the tensors that are read from them as well.
+        leave_memory(server, 240)
+        with pytest.raises(InferenceServerException, match="Unable to parse request"):
+            client.infer("tiny_dlrm", tensors(triton_grpc, empty_bags(3_000_000)))
+        client.infer("tiny_dlrm", tensors(triton_grpc, flat_request()))
         assert server.stop() == 0

@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import grpc
 import numpy as np
@@ -16,15 +15,13 @@ import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 import tritonclient.http as triton_http
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, tensors
+from wire import flat_request, tensors, typed_request
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.server_process import ServerError, ServerProcess, server_binary
-
-messages: Any = service_pb2  # generated: a type checker sees none of its classes
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +39,6 @@ def runtime(tiny) -> DebugRuntime:
 def stub(server) -> Iterator[service_pb2_grpc.GRPCInferenceServiceStub]:
     with grpc.insecure_channel(server.grpc_url) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
-
-
-def typed_request() -> Any:
-    """flat_request with typed contents."""
-    request = messages.ModelInferRequest(model_name="tiny_dlrm", id="typed")
-    fields = {"float32": ("FP32", "fp32_contents"), "int64": ("INT64", "int64_contents")}
-    for name, array in flat_request().items():
-        datatype, field = fields[str(array.dtype)]
-        tensor = request.inputs.add(name=name, datatype=datatype, shape=array.shape)
-        getattr(tensor.contents, field).extend(array.ravel().tolist())
-    return request
-
-
-def refusal(stub, request: Any) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.RpcError) as error:
-        stub.ModelInfer(request, timeout=20)
-    return error.value.code(), error.value.details() or ""
 
 
 def test_health_and_metadata(server):
@@ -139,89 +119,6 @@ def test_typed_contents(stub, runtime):
     np.testing.assert_array_equal(np.frombuffer(score, np.float32), runtime.run(flat_request())["score"].numpy())
 
 
-def spoil(change) -> Any:
-    request = typed_request()
-    change(request)
-    return request
-
-
-BAD = {
-    "another model": (lambda r: setattr(r, "model_name", "other"), "NOT_FOUND", "model 'other' is not served here"),
-    "another version": (lambda r: setattr(r, "model_version", "7"), "NOT_FOUND", "has no version '7'"),
-    "an unknown input": (lambda r: setattr(r.inputs[0], "name", "dens"), "INVALID_ARGUMENT", "unknown input 'dens'"),
-    "a missing input": (lambda r: r.inputs.pop(), "INVALID_ARGUMENT", "input 'sparse.lengths' is missing"),
-    "no inputs": (lambda r: r.ClearField("inputs"), "INVALID_ARGUMENT", "the request has no inputs"),
-    "an input twice": (lambda r: r.inputs.append(r.inputs[0]), "INVALID_ARGUMENT", "'dense' is given twice"),
-    "a datatype that is none": (
-        lambda r: setattr(r.inputs[0], "datatype", "FP8"),
-        "INVALID_ARGUMENT",
-        'datatype "FP8" is not supported',
-    ),
-    "a negative dimension": (
-        lambda r: r.inputs[0].shape.__setitem__(0, -1),
-        "INVALID_ARGUMENT",
-        "shape[0] is -1; a dimension is an integer of at least 0",
-    ),
-    "a huge shape": (
-        lambda r: r.inputs[0].shape.extend([2**40, 2**40]),
-        "INVALID_ARGUMENT",
-        "has more elements than memory",
-    ),
-    "values of another number": (
-        lambda r: r.inputs[0].contents.fp32_contents.append(1),
-        "INVALID_ARGUMENT",
-        "fp32_contents has 9 values, but shape [2, 4] needs 8",
-    ),
-    "values in another field": (
-        lambda r: r.inputs[0].contents.fp64_contents.append(1),
-        "INVALID_ARGUMENT",
-        "contents of FP32 belong in fp32_contents",
-    ),
-    "a raw tensor for one input only": (
-        lambda r: r.raw_input_contents.append(b"\0" * 32),
-        "INVALID_ARGUMENT",
-        "the request has 1 raw_input_contents for 3 inputs",
-    ),
-    "raw and typed contents": (
-        lambda r: r.raw_input_contents.extend([b"\0" * 32, b"\0" * 80, b"\0" * 80]),
-        "INVALID_ARGUMENT",
-        "send one of them",
-    ),
-    "an unknown output": (lambda r: r.outputs.add(name="x"), "INVALID_ARGUMENT", "has no output 'x'; it has 'score'"),
-    "an output twice": (
-        lambda r: r.outputs.extend([type(r).InferRequestedOutputTensor(name="score")] * 2),
-        "INVALID_ARGUMENT",
-        "asked for twice",
-    ),
-    "classification": (
-        lambda r: (
-            r.outputs.add(name="score").parameters["classification"].CopyFrom(messages.InferParameter(int64_param=1))
-        ),
-        "UNIMPLEMENTED",
-        "classification is not supported",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_named_and_the_server_serves_on(stub, what):
-    change, code, message = BAD[what]
-    got, details = refusal(stub, spoil(change))
-    assert got.name == code
-    assert message in details
-    stub.ModelInfer(typed_request(), timeout=20)
-
-
-def test_raw_bytes_of_another_number_than_the_shape_needs(stub):
-    request = typed_request()
-    for tensor in request.inputs:
-        tensor.ClearField("contents")
-    request.raw_input_contents.extend([b"\0" * 31, b"\0" * 80, b"\0" * 80])
-    code, details = refusal(stub, request)
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert "input 'dense' has 31 bytes, but FP32 of shape [2, 4] takes 32" in details
-
-
 def test_statistics_count_requests_and_candidates(tiny):
     with ServerProcess(tiny, "--http-port", "off") as server:
         client = triton.InferenceServerClient(server.grpc_url)
@@ -251,54 +148,6 @@ def test_http_and_grpc_requests_meet_in_one_batch(tiny, runtime):
         (stats,) = triton.InferenceServerClient(server.grpc_url).get_inference_statistics("tiny_dlrm").model_stats
     assert stats.inference_stats.success.count == 40
     assert stats.execution_count < 40
-
-
-def test_a_message_over_the_limit_is_refused(tiny):
-    with (
-        ServerProcess(tiny, "--http-port", "off", "--max-request-bytes", "2000") as server,
-        grpc.insecure_channel(server.grpc_url) as channel,
-    ):
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        request = typed_request()
-        request.id = "x" * 3000
-        assert refusal(stub, request)[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
-        stub.ModelInfer(typed_request(), timeout=20)
-
-
-def test_a_full_queue_is_unavailable(tiny):
-    options = ("--http-port", "off", "--instances", "1", "--max-queue-size", "1")
-    flat = {
-        "dense": np.zeros((500, 4), np.float32),
-        "sparse.values": np.zeros(0, np.int64),
-        "sparse.lengths": np.zeros((5, 500), np.int64),
-    }
-    with ServerProcess(tiny, *options) as server:
-        client = triton.InferenceServerClient(server.grpc_url)
-        outcomes: list[str] = []
-        done = threading.Semaphore(0)
-
-        def answered(result, error) -> None:
-            outcomes.append("ok" if error is None else error.status())
-            done.release()
-
-        for _ in range(300):
-            client.async_infer("tiny_dlrm", tensors(triton, flat), answered)
-        for _ in range(300):
-            done.acquire()
-    assert set(outcomes) == {"ok", "StatusCode.UNAVAILABLE"}
-
-
-def test_a_request_that_cannot_be_answered_in_its_time_is_unavailable(server, stub):
-    client = triton.InferenceServerClient(server.grpc_url)
-    inputs = tensors(triton, flat_request())
-    client.infer("tiny_dlrm", inputs, timeout=20_000_000, priority=1)
-    with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
-        client.infer("tiny_dlrm", inputs, timeout=1)
-    request = typed_request()
-    request.parameters["timeout"].int64_param = -1
-    code, details = refusal(stub, request)
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert 'parameter "timeout" must be an integer of at least 0' in details
 
 
 def test_clients_that_cancel_do_no_harm(server, stub):

@@ -7,47 +7,18 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import gevent.ssl
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-import trustme
+from pki import Pki
 from tritonclient.utils import InferenceServerException
 from wire import flat_request, json_request, tensors
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.server_process import ServerError, ServerProcess
-
-
-class Pki:
-    """Files of one authority, a server's certificate and a client's."""
-
-    def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        self.ca = folder / "ca.pem"
-        authority.cert_pem.write_to_path(str(self.ca))
-        self.server = self._issue(authority.issue_cert("127.0.0.1", "localhost"), folder, "server")
-        self.client = self._issue(authority.issue_cert("somebody"), folder, "client")
-
-    @staticmethod
-    def _issue(cert: trustme.LeafCert, folder: Path, name: str) -> tuple[Path, Path]:
-        certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-        certificate.write_bytes(b"".join(blob.bytes() for blob in cert.cert_chain_pems))
-        cert.private_key_pem.write_to_path(str(key))
-        return certificate, key
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        return ("--tls-certificate", str(self.server[0]), "--tls-key", str(self.server[1]))
-
-    def context(self, *, with_certificate: bool = False) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.ca))
-        if with_certificate:
-            context.load_cert_chain(*map(str, self.client))
-        return context
 
 
 @pytest.fixture(scope="module")

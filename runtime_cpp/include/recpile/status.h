@@ -3,6 +3,7 @@
 
 #include <cassert>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -17,6 +18,9 @@ enum class StatusCode {
   kCanceled,         // whoever sent it has gone
   kInternal,         // a stage failed, or a bug
 };
+
+// "OK", "INVALID_ARGUMENT": in logs and recordings.
+std::string_view StatusCodeName(StatusCode code);
 
 class [[nodiscard]] Status {
  public:

@@ -1,4 +1,4 @@
-// When the parts of requests and batches ran.
+// What ran when: of a batch, and of a request.
 #pragma once
 
 #include <chrono>
@@ -23,6 +23,8 @@ struct BatchTrace {
   uint64_t id = 0;  // counts an engine's batches from 1
   int64_t candidates = 0;
   int64_t requests = 0;
+  int64_t rows = 0;                // that the stages ran with: the candidates, and what they were padded with
+  int64_t instance = 0;            // counts an engine's instances from 0
   uint64_t thread = 0;             // of the instance; stages may run on others, side by side
   TraceTime start;                 // the requests are being joined
   TraceTime joined;                // the stages begin
@@ -30,14 +32,20 @@ struct BatchTrace {
   TraceTime end;                   // the answers are being cut out
 };
 
+// A request's share of a batch.
+struct PieceTrace {
+  std::shared_ptr<const BatchTrace> batch;  // null: it did not run
+  int64_t candidates = 0;
+  TraceTime split, answered;  // its answer was cut out of the batch's; without length: there was none
+};
+
 // What became of one request.
 struct RequestTrace {
   RequestTrace() = default;
-  RequestTrace(TraceTime at, size_t pieces) : submitted(at), batches(pieces) {}
+  RequestTrace(TraceTime at, size_t count) : submitted(at), pieces(count) {}
 
   TraceTime submitted;
-  // That of each piece that the request was cut into, of most requests one. Null: it did not run.
-  std::vector<std::shared_ptr<const BatchTrace>> batches;
+  std::vector<PieceTrace> pieces;  // that the request was cut into, of most requests one
 };
 
 struct ModelInfo;

@@ -207,7 +207,8 @@ Response Service::Finished(const Pending& pending, const InferResult& result) co
                   .status = result.status(),
                   .started = pending.started,
                   .elapsed = Clock::now() - pending.started,
-                  .trace = pending.trace});
+                  .trace = pending.trace,
+                  .stages = info.stages});
   }
   return Encode(info, pending.id, pending.outputs, result, context_.memory);
 }

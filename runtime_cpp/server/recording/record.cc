@@ -13,26 +13,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string_view CodeName(StatusCode code) {
-  switch (code) {
-    case StatusCode::kOk:
-      return "OK";
-    case StatusCode::kInvalidArgument:
-      return "INVALID_ARGUMENT";
-    case StatusCode::kNotFound:
-      return "NOT_FOUND";
-    case StatusCode::kUnavailable:
-      return "UNAVAILABLE";
-    case StatusCode::kUnsupported:
-      return "UNSUPPORTED";
-    case StatusCode::kCanceled:
-      return "CANCELLED";
-    case StatusCode::kInternal:
-      return "INTERNAL";
-  }
-  return "INTERNAL";
-}
-
 template <typename T>
 Json Described(const T& tensor) {
   return {{"name", tensor.name}, {"datatype", kserve::DatatypeName(tensor.dtype)}, {"shape", tensor.shape}};
@@ -80,7 +60,7 @@ std::string EncodeRecord(const Pending& pending, const InferResult& answer, std:
                {"timeout_us", pending.timeout_microseconds},
                {"partial_ok", pending.partial_ok},
                {"left_out", answer.left_out},
-               {"status", CodeName(answer.status().code())},
+               {"status", StatusCodeName(answer.status().code())},
                {"error", answer.status().message()},
                {"inputs", Json::array()},
                {"outputs", Json::array()}};

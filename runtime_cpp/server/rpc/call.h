@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "rpc/dispatcher.h"
+#include "rpc/guarded_parse.h"
 #include "rpc/health.grpc.pb.h"
 #include "rpc/inference.grpc.pb.h"
 #include "rpc/status.h"

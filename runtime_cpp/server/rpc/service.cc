@@ -211,7 +211,8 @@ grpc::Status Service::Finished(const Pending& pending, const InferResult& result
                   .status = result.status(),
                   .started = pending.started,
                   .elapsed = Clock::now() - pending.started,
-                  .trace = pending.trace});
+                  .trace = pending.trace,
+                  .stages = info.stages});
   }
   if (!result.ok()) return ToGrpc(result.status());
   try {

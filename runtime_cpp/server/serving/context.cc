@@ -17,7 +17,8 @@ RunTimes RunTimesOf(const std::shared_ptr<const RequestTrace>& trace) {
   RunTimes times;
   if (trace == nullptr) return times;
   times.submitted = trace->submitted;
-  for (const auto& batch : trace->batches) {
+  for (const PieceTrace& piece : trace->pieces) {
+    const auto& batch = piece.batch;
     if (batch == nullptr || batch->id == 0) continue;
     if (times.batch == nullptr || batch->start < times.start) {
       times.start = batch->start;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ struct RequestRecord {
   std::chrono::nanoseconds elapsed{};
   std::shared_ptr<const RequestTrace> trace = nullptr;  // null: nobody asked, or it never got to the engine
   std::string_view trace_id = {};                       // of the client's trace, or of one that began here
+  std::span<const StageInfo> stages = {};               // of the model
 };
 
 // When a request ran: from the start of its first piece to the end of its last.

@@ -11,6 +11,8 @@
 #include <charconv>
 #include <utility>
 
+#include "tracing/otlp_json.h"
+
 namespace recpile::tracing {
 namespace {
 
@@ -120,9 +122,12 @@ void OtlpExporter::Export(RequestSpan span) {
 
 void OtlpExporter::Run() {
   std::vector<RequestSpan> batch;
+  std::string body;
   milliseconds pause{0};
   while (Fill(&batch, pause)) {
-    const Sent sent = Send(batch);
+    // What is sent again is the same, so that a collector that took it and could not say so need not have it twice.
+    if (body.empty()) body = ExportRequest(batch, server_version_);
+    const Sent sent = Send(body);
     if (sent == Sent::kLater) {
       pause = std::clamp(pause * 2, kFirstPause, kLongestPause);
       continue;
@@ -130,6 +135,7 @@ void OtlpExporter::Run() {
     pause = milliseconds(0);
     (sent == Sent::kTaken ? counts_.exported : counts_.dropped) += batch.size();
     batch.clear();
+    body.clear();
   }
   counts_.dropped += batch.size();
 }
@@ -152,12 +158,9 @@ bool OtlpExporter::Fill(std::vector<RequestSpan>* batch, milliseconds pause) {
   return true;
 }
 
-OtlpExporter::Sent OtlpExporter::Send(const std::vector<RequestSpan>& batch) {
+OtlpExporter::Sent OtlpExporter::Send(const std::string& body) {
   std::string why;
-  // A client's text need not be UTF-8.
-  std::string body =
-      ExportRequest(batch, server_version_).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  const int status = Post(options_.endpoint, std::move(body), &why);
+  const int status = Post(options_.endpoint, body, &why);
   if (status >= 200 && status < 300) {
     complained_ = false;
     return Sent::kTaken;

@@ -50,7 +50,7 @@ class OtlpExporter {
   void Run();
   // Waits for spans, or until `pause` is over if there is any; false: there is nothing left to do.
   bool Fill(std::vector<RequestSpan>* batch, std::chrono::milliseconds pause);
-  Sent Send(const std::vector<RequestSpan>& batch);
+  Sent Send(const std::string& body);
 
   const OtlpOptions options_;
   const std::string server_version_;

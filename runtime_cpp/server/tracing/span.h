@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,19 +22,19 @@ struct TraceContext {
 // Of a client's valid traceparent. Without one a new trace, of which a `ratio` (0 to 1) is sampled.
 TraceContext ContextOf(std::string_view traceparent, double ratio);
 
-// What of a request outlives it until it is exported. Times are Unix time in nanoseconds.
+// 16 small hex digits, not all zero, that no other span has.
+std::string NewSpanId();
+
+// What of a request outlives it until it is exported.
 struct RequestSpan {
   TraceContext context;
+  std::string span_id;
   std::string protocol, model, version, id, error;
   bool server_error = false;  // rather than the client's
-  int64_t start = 0, end = 0;
-  // If it ran.
-  std::shared_ptr<const BatchTrace> batch;
-  int64_t submitted = 0, run_start = 0, run_end = 0;
+  TraceTime start, end;
+  std::vector<StageInfo> stages;              // of the model
+  std::shared_ptr<const RequestTrace> trace;  // nobody writes to it any more; null: it never got to the engine
 };
 RequestSpan SpanOf(const serving::RequestRecord& record, TraceContext context);
-
-// The body of an OTLP/HTTP export request: a server span a request, and in it how long it waited and ran.
-nlohmann::json ExportRequest(const std::vector<RequestSpan>& requests, const std::string& server_version);
 
 }  // namespace recpile::tracing

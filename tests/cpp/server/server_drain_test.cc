@@ -1,34 +1,20 @@
 // Shutting down: every request that was read is answered, and nobody waits for long.
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <chrono>
 #include <string>
 #include <thread>
+#include <vector>
 
-#include "client.h"
-#include "held_backend.h"
-#include "http/server.h"
+#include "server_fixture.h"
 
 namespace recpile::http {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::Client;
-using testing::Get;
-using testing::HeldBackend;
-using testing::kInferAnswer;
-using testing::kInferJson;
-using testing::Post;
 
-class ServerDrain : public ::testing::Test {
+class ServerDrain : public ServerFixture {
  protected:
-  ServerDrain() {
-    server_ = Server::Bind({.port = 0, .timeout = 5'000ms, .last_call = 300ms}).value();
-    EXPECT_TRUE(server_->Serve(held_.Make()).ok());
-  }
-  ~ServerDrain() override { held_.AnswerAll(); }
-  Client Connect() { return Client(server_->port()); }
+  void SetUp() override { Start({.timeout = 5'000ms, .last_call = 300ms}); }
   bool ConnectionsAreRefused() {
     try {
       Connect();
@@ -37,9 +23,6 @@ class ServerDrain : public ::testing::Test {
       return true;
     }
   }
-
-  HeldBackend held_;
-  std::unique_ptr<Server> server_;
 };
 
 TEST_F(ServerDrain, WithoutConnectionsItEndsAtOnce) {

@@ -1,44 +1,18 @@
 // The server over real sockets.
-#include "http/server.h"
-
-#include <gtest/gtest.h>
-
+#include <atomic>
 #include <chrono>
 #include <string>
 #include <thread>
+#include <vector>
 
-#include "client.h"
-#include "held_backend.h"
-#include "nlohmann/json.hpp"
+#include "server_fixture.h"
 
 namespace recpile::http {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::Client;
-using testing::Get;
-using testing::HeldBackend;
-using testing::kInferAnswer;
-using testing::kInferJson;
-using testing::Post;
 
-class ServerTest : public ::testing::Test {
- protected:
-  ~ServerTest() override { held_.AnswerAll(); }
-
-  void Start(ServerOptions options = {}) {
-    options.port = 0;
-    auto server = Server::Bind(options);
-    ASSERT_TRUE(server.ok()) << server.status().message();
-    server_ = std::move(server).value();
-    const Status served = server_->Serve(held_.Make());
-    ASSERT_TRUE(served.ok()) << served.message();
-  }
-  Client Connect() { return Client(server_->port()); }
-
-  HeldBackend held_;
-  std::unique_ptr<Server> server_;
-};
+using ServerTest = ServerFixture;
 
 TEST_F(ServerTest, KeepsTheConnectionForSeveralRequests) {
   Start();
@@ -195,23 +169,6 @@ TEST_F(ServerTest, SlowAndIdleClientsAreCutOff) {
   EXPECT_TRUE(idle.ServerCloses());
   EXPECT_TRUE(half_body.ServerCloses());
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 1500ms);
-}
-
-TEST_F(ServerTest, AClientThatVanishesHarmsNobody) {
-  Start();
-  {
-    Client waiting = Connect();
-    waiting.Send(Post(kInferJson));
-    held_.WaitFor(1);
-    waiting.Vanish();
-    Client sending = Connect();
-    sending.Send(Post(kInferJson).substr(0, 100));
-    sending.Vanish();
-  }
-  held_.AnswerAll();
-  Client client = Connect();
-  client.Send(Get("/v2/health/ready"));
-  EXPECT_EQ(client.Receive().result_int(), 200u);
 }
 
 TEST_F(ServerTest, ManyConnectionsOnSeveralThreads) {

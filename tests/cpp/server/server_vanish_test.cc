@@ -1,36 +1,18 @@
 // Clients that close their connection before they have their answer, over real sockets.
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <string>
 #include <thread>
 
-#include "client.h"
-#include "held_backend.h"
-#include "http/server.h"
+#include "server_fixture.h"
 
 namespace recpile::http {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::Client;
-using testing::Get;
-using testing::HeldBackend;
-using testing::kInferAnswer;
-using testing::kInferJson;
-using testing::Post;
 
-class VanishingClient : public ::testing::Test {
+class VanishingClient : public ServerFixture {
  protected:
-  VanishingClient() {
-    ServerOptions options;
-    options.port = 0;
-    server_ = Server::Bind(options).value();
-    EXPECT_TRUE(server_->Serve(held_.Make()).ok());
-  }
-  ~VanishingClient() override { held_.AnswerAll(); }
-
-  Client Connect() { return Client(server_->port()); }
+  void SetUp() override { Start(); }
 
   // By the test's own time limit at the latest.
   void WaitUntilCanceled() {
@@ -40,9 +22,6 @@ class VanishingClient : public ::testing::Test {
   uint64_t Canceled() {
     return held_.models()->Find("toy", "").value()->meter->failures(serving::FailureReason::kCanceled);
   }
-
-  HeldBackend held_;
-  std::unique_ptr<Server> server_;
 };
 
 TEST_F(VanishingClient, TheEngineLearnsOfAConnectionThatIsReset) {
@@ -75,6 +54,22 @@ TEST_F(VanishingClient, AlsoBehindANextRequestThatWasSentAlready) {
     client.Send(Get("/v2"));
   }
   WaitUntilCanceled();
+}
+
+TEST_F(VanishingClient, HarmsNobody) {
+  {
+    Client waiting = Connect();
+    waiting.Send(Post(kInferJson));
+    held_.WaitFor(1);
+    waiting.Vanish();
+    Client sending = Connect();
+    sending.Send(Post(kInferJson).substr(0, 100));
+    sending.Vanish();
+  }
+  held_.AnswerAll();
+  Client client = Connect();
+  client.Send(Get("/v2/health/ready"));
+  EXPECT_EQ(client.Receive().result_int(), 200u);
 }
 
 TEST_F(VanishingClient, OneThatSendsItsNextRequestEarlyHasNotGone) {
