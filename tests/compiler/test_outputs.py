@@ -13,7 +13,7 @@ from torchrec.inference.modules import quantize_inference_model
 from zoo import collection
 
 from recpile.pycompiler.capture import capture
-from recpile.pycompiler.outputs import drop_outputs, named_outputs
+from recpile.pycompiler.outputs import drop_outputs, left_out, named_outputs
 from recpile.pycompiler.schema import Dense, InputSchema, KeyedJagged, SchemaError
 from recpile.pycompiler.unused_weights import unused_weights
 
@@ -84,6 +84,22 @@ def test_outputs_are_dropped_by_name() -> None:
         drop_outputs(schema("score"), ["score"])
 
 
+@pytest.mark.parametrize(
+    ("got", "kept", "left"),
+    [
+        ({"loss": LOSS, "score": SCORE, "hint": None}, schema("score"), ("loss",)),
+        (Prediction(LOSS, SCORE), schema("score"), ("loss",)),
+        (Pair(None, SCORE), schema("score"), ()),
+        ({"score": SCORE}, schema("score"), ()),
+        ((LOSS, SCORE), schema("score", returns=("loss", "score")), ("loss",)),
+        ((LOSS, SCORE), schema("a", "b"), ()),
+        (SCORE, schema("score"), ()),
+    ],
+)
+def test_what_the_outputs_do_not_name_is_told(got: object, kept: InputSchema, left: tuple[str, ...]) -> None:
+    assert left_out(got, kept) == left
+
+
 @pytest.mark.proves("Checkpoints", "training-only outputs", "refusal")
 @pytest.mark.parametrize(
     ("outputs", "returns", "message"),
@@ -124,6 +140,7 @@ def test_a_dropped_loss_leaves_the_graph_with_its_head() -> None:
     assert farthest(model, program) < 1e-6
     assert not [node for node in program.graph.graph.nodes if node.target is torch.ops.aten.mean.default]
     assert [table.name for table in program.tables.values()] == ["item"]
+    assert program.left_out == ("loss",)
 
 
 def test_the_weights_that_only_dropped_outputs_read_are_unused() -> None:
