@@ -84,7 +84,7 @@ class _Hoist:
         self.bags: dict[Node, _Bags] = {}
         self.repeated: dict[Node, Node] = {}  # hoisted value -> its repetition, where a candidate reads it
         self.variable: set[Node] = set()  # depends on the model's inputs
-        self.cost = RequestCost()
+        self.cost = RequestCost(program.schema.candidates)
         self.moved = False
 
     def name(self, repeat: Node) -> str:
