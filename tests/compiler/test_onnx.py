@@ -29,6 +29,7 @@ def exported(model: nn.Module, program: Program, folder: Path) -> OnnxExport:
     return export_onnx(model, program, folder / "model.onnx", inputs(program.schema))
 
 
+@pytest.mark.proves("What the user sees", "export --onnx", "graph")
 @pytest.mark.parametrize("name", ["two_sources", "mixed_pooling"])
 def test_a_whole_model_computes_in_onnxruntime_what_eager_computes(name, tmp_path):
     model, schema = getattr(zoo, name)()
@@ -67,6 +68,7 @@ def _zeta() -> tuple[nn.Module, Program]:
     return model, captured(model, kjt("f"), Dense("x"))
 
 
+@pytest.mark.proves("What the user sees", "export --onnx", "refusal")
 def test_an_operator_that_onnx_lacks_is_named_with_its_source_line(tmp_path):
     done = exported(*_zeta(), tmp_path)
     assert done.files == ()

@@ -33,12 +33,14 @@ def three() -> tuple[nn.Module, Program]:
     return mixture(expert(), expert(), expert())
 
 
+@pytest.mark.proves("Plain PyTorch", "mixture of experts", "graph")
+@pytest.mark.proves("The passes", "fusion", "graph")
 def test_experts_become_one_wide_layer_and_one_batched_product() -> None:
     model, program = three()
     assert operators(program).count("linear") == 6
     after = fused(program, StackBranches())
     computed = [one for one in operators(after) if one != "sym_size"]
-    assert computed[:6] == ["linear", "gelu", "view", "transpose", "bmm", "add"]
+    assert computed[:7] == ["linear", "gelu", "view", "transpose", "clone", "bmm", "add"]
     assert operators(after).count("linear") == 1
     assert relative(model, after) < 1e-6
 
@@ -100,6 +102,7 @@ def test_experts_and_gates_over_one_input_are_two_groups() -> None:
     assert relative(model, after) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "mixture of experts", "refusal")
 @pytest.mark.parametrize(
     "experts",
     [
