@@ -24,12 +24,19 @@ from recpile.passes.stack_branches import StackBranches
 
 @dataclass(frozen=True)
 class Case:
-    """A model over one input [B, width], fused by a pass; what has no pass is written by hand as one would leave it."""
+    """A model over one input [B, width], fused by a pass; what has no pass is written by hand as one would leave it.
+
+    `declined`: the types in which the pass leaves such a model as it is. It is measured there all the same.
+    """
 
     name: str
     width: int
     model: Callable[[], nn.Module]
     fused: Pass | Callable[[], nn.Module]
+    declined: tuple[str, ...] = ()
+
+    def in_pipeline(self, dtype: str) -> bool:
+        return isinstance(self.fused, Pass) and dtype not in self.declined
 
 
 class Of(nn.Module):
@@ -140,7 +147,7 @@ def sliced() -> nn.Module:
 
 CASES = (
     Case("nothing (the noise)", 256, lambda: mlp(256, 512, 256), lambda: mlp(256, 512, 256)),
-    Case("FoldBatchNorm: 256-512-256-1", 256, batch_norms, FoldBatchNorm()),
+    Case("FoldBatchNorm: 256-512-256-1", 256, batch_norms, FoldBatchNorm(), ("bf16",)),
     Case("MergeLinears: 256-256 in front of 256-128", 256, lambda: mlp_after(nn.Linear(256, 256)), MergeLinears()),
     Case("FlattenInteractions: 11 x 32, over 128", 352, lambda: interaction(11, 32, 128), FlattenInteractions()),
     Case("FlattenInteractions: 27 x 64, over 512", 1728, lambda: interaction(27, 64, 512), FlattenInteractions()),
@@ -148,7 +155,7 @@ CASES = (
     Case("StackBranches: 3 experts 256-64-32", 256, lambda: experts(3, 64, 32), StackBranches()),
     Case("StackBranches: 4 heads 256-1", 256, lambda: heads(4), StackBranches()),
     Case("JoinSlices: 26 features x 32", 832, sliced, JoinSlices()),
-    Case("MatmulsToLinears: CrossNet 256 x 3", 256, full_cross, MatmulsToLinears()),
+    Case("MatmulsToLinears: CrossNet 256 x 3", 256, full_cross, MatmulsToLinears(), ("fp32",)),
     Case("batch norm into the next layer", 256, lambda: norm_in_front(False), lambda: norm_in_front(True)),
     Case("layer norm's affine into the next layer", 256, lambda: layer_norm(False), lambda: layer_norm(True)),
     Case("low-rank cross: bias into the layer", 432, lambda: low_rank_cross(False), lambda: low_rank_cross(True)),
