@@ -135,8 +135,10 @@ def measure(case: Case, folder: str) -> Iterator[tuple[str, bool]]:
         torch.manual_seed(0)
         plain = compiled(case.model(), case.width, [], dtype, folder)
         torch.manual_seed(0)
-        model = case.model() if isinstance(case.fused, Pass) else case.fused()
-        fused = compiled(model, case.width, [case.fused] if isinstance(case.fused, Pass) else [], dtype, folder)
+        fusion = case.fusion(dtype)
+        fused = compiled(
+            case.model() if fusion else case.by_hand(), case.width, [fusion] if fusion else [], dtype, folder
+        )
         cells = {batch: Cell([]) for batch in BATCHES}
         for i in range(LOADS):
             runs = loaded_in_turn(i, plain, fused, plain)

@@ -66,7 +66,7 @@ def passes(
         FoldBatchNorm(dense.lowest),
         MergeLinears(),
         FlattenInteractions(),
-        StackBranches(),
+        StackBranches(dense.lowest),
         # Behind merging and stacking, which look for layers over the same input: the merged layer is cut as one.
         SplitRequestColumns(dense.lowest),
         # After batching: tables of different types share a call once they are packed, so types never split a group.

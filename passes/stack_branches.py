@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
+from recpile.passes.dense_precision import DENSE_DTYPES
 from recpile.passes.graph import editable, recaptured
 from recpile.passes.linears import LINEAR, Linear, last_layers, linear_of
 from recpile.passes.rewrite import add_weight, call, drop_weights, weight_names
@@ -19,6 +21,8 @@ from recpile.pycompiler.program import Program
 from recpile.pycompiler.source_lines import come_from
 
 _aten = torch.ops.aten
+# Of fp32 at 1,024 rows: 2 MiB, the second-level cache of a server's core.
+_FP32_COLUMNS = 512
 _POINTWISE = (
     _aten.relu.default,
     _aten.sigmoid.default,
@@ -40,8 +44,14 @@ class StackBranches(Pass):
     after:   h = relu(linear(x, cat([w0, w1])));  a, b = unbind(bmm(copy(view(h, [B, 2, H])^T), stack([v0^T, v1^T])))
 
     Branches are stacked as far as they go the same way: linear layers of one shape, each with one reader, and
-    activations between.
+    activations between. In fp32 no more of them together than a core's cache holds columns of at 1,024 rows
+    (docs/fusions.md): eight branches of 128 columns become two stacks of four.
     """
+
+    def __init__(self, dense_dtype: str = "fp32") -> None:
+        if dense_dtype not in DENSE_DTYPES:
+            raise ValueError(f"dense dtype: got '{dense_dtype}'; use one of {', '.join(DENSE_DTYPES)}")
+        self.columns = _FP32_COLUMNS if dense_dtype == "fp32" else None
 
     def run(self, program: Program) -> PassResult:
         module = editable(program.graph)
@@ -49,11 +59,14 @@ class StackBranches(Pass):
         notes = []
         for group in _groups(module):
             names = ", ".join(branch.nodes[0].name for branch in group)
-            if reason := _against(group):
+            stacks = _stacks(group, self.columns)
+            if reason := _against(group, stacks):
                 notes.append(self.declined(names, reason))
                 continue
-            _stack(module, group)
-            notes.append(self.did(names, f"{len(group)} branches of {len(group[0].layers)} layers become one"))
+            for stack in stacks:
+                _stack(module, stack)
+            made = "one" if len(stacks) == 1 else f"{len(stacks)}"
+            notes.append(self.did(names, f"{len(group)} branches of {len(group[0].layers)} layers become {made}"))
         if not any(note.did for note in notes):
             return PassResult(program.with_notes(*notes), changed=False)
         drop_weights(module, weights)
@@ -99,9 +112,20 @@ def _branch(first: Node, layers: dict[Node, Linear], last: set[Node]) -> _Branch
     return _Branch(nodes, [layers[node] for node in nodes if node in layers], tuple(kinds))
 
 
-def _against(group: list[_Branch]) -> str:
+def _stacks(group: list[_Branch], columns: int | None) -> list[list[_Branch]]:
+    """The branches in as few stacks as have no more than so many columns each, about as large as each other."""
+    together = len(group) if columns is None else max(1, columns // group[0].layers[0].outputs)
+    count = -(-len(group) // together)
+    ends = [len(group) * i // count for i in range(count + 1)]
+    return [group[start:end] for start, end in pairwise(ends) if end - start > 1]
+
+
+def _against(group: list[_Branch], stacks: list[list[_Branch]]) -> str:
     if not all(layer.owned for branch in group for layer in branch.layers):
         return "have weights that other layers read too"
+    if not stacks:
+        width = group[0].layers[0].outputs
+        return f"are {width} columns wide each: two in fp32 would leave the cache, and large batches cost more"
     return ""
 
 

@@ -133,6 +133,22 @@ def test_a_history_is_padded_and_projected_once_and_attended_by_every_candidate(
     assert farthest(model, whole, whole) < 1e-6
 
 
+def test_keys_and_values_of_pytorchs_own_attention_are_projected_once() -> None:
+    def score(self, history, item) -> Tensor:
+        query = self.item(item).unsqueeze(1)
+        return self.attention(query, history, history, need_weights=False)[0].squeeze(1).sum(dim=1)
+
+    torch.manual_seed(0)
+    model = Computes(score, attention=nn.MultiheadAttention(8, 2, batch_first=True), item=nn.Linear(8, 8))
+    inputs = (Dense("history", (5, 8), axis="request"), ITEM)
+    program = hoisted(model, *inputs)
+    (reason,) = reasons(program, "HoistRequestSide", did=True).values()
+    assert f"({2 * 5 * 8 * 16:,} for each but the first)" in reason
+    assert repeats(program) == [["5", "16"]]
+    whole = staged(model, *inputs)
+    assert farthest(model, whole, whole) < 1e-6
+
+
 def test_dense_ids_of_a_request_hashed_and_looked_up_one_by_one() -> None:
     def score(self, tags, words, item) -> Tensor:
         user = self.tags((tags * 7 + 1) % 11).sum(dim=1) + self.words(words.to_padded_dense(3) % 5).mean(dim=1)
