@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,12 +24,28 @@ from recpile.passes.stack_branches import StackBranches
 
 @dataclass(frozen=True)
 class Case:
-    """A model over one input [B, width], fused by a pass; what has no pass is written by hand as one would leave it."""
+    """A model over one input [B, width], fused by a pass, or by one for each type; what has no pass is written by hand
+    as one would leave it.
+
+    `declined`: the types in which the pass leaves such a model as it is. It is measured there all the same.
+    """
 
     name: str
     width: int
     model: Callable[[], nn.Module]
-    fused: Pass | Callable[[], nn.Module]
+    fused: Pass | Mapping[str, Pass] | Callable[[], nn.Module]
+    declined: tuple[str, ...] = ()
+
+    def fusion(self, dtype: str) -> Pass | None:
+        fused = self.fused[dtype] if isinstance(self.fused, Mapping) else self.fused
+        return fused if isinstance(fused, Pass) else None
+
+    def by_hand(self) -> nn.Module:
+        assert callable(self.fused)
+        return self.fused()
+
+    def in_pipeline(self, dtype: str) -> bool:
+        return self.fusion(dtype) is not None and dtype not in self.declined
 
 
 class Of(nn.Module):
@@ -138,17 +154,18 @@ def sliced() -> nn.Module:
     return Of(forward, over=mlp(832, 256))
 
 
+STACKED = {dtype: StackBranches(dtype) for dtype in ("fp32", "bf16")}
 CASES = (
     Case("nothing (the noise)", 256, lambda: mlp(256, 512, 256), lambda: mlp(256, 512, 256)),
-    Case("FoldBatchNorm: 256-512-256-1", 256, batch_norms, FoldBatchNorm()),
+    Case("FoldBatchNorm: 256-512-256-1", 256, batch_norms, FoldBatchNorm(), ("bf16",)),
     Case("MergeLinears: 256-256 in front of 256-128", 256, lambda: mlp_after(nn.Linear(256, 256)), MergeLinears()),
     Case("FlattenInteractions: 11 x 32, over 128", 352, lambda: interaction(11, 32, 128), FlattenInteractions()),
     Case("FlattenInteractions: 27 x 64, over 512", 1728, lambda: interaction(27, 64, 512), FlattenInteractions()),
-    Case("StackBranches: 8 experts 256-128-64", 256, lambda: experts(8, 128, 64), StackBranches()),
-    Case("StackBranches: 3 experts 256-64-32", 256, lambda: experts(3, 64, 32), StackBranches()),
-    Case("StackBranches: 4 heads 256-1", 256, lambda: heads(4), StackBranches()),
+    Case("StackBranches: 8 experts 256-128-64", 256, lambda: experts(8, 128, 64), STACKED),
+    Case("StackBranches: 3 experts 256-64-32", 256, lambda: experts(3, 64, 32), STACKED),
+    Case("StackBranches: 4 heads 256-1", 256, lambda: heads(4), STACKED),
     Case("JoinSlices: 26 features x 32", 832, sliced, JoinSlices()),
-    Case("MatmulsToLinears: CrossNet 256 x 3", 256, full_cross, MatmulsToLinears()),
+    Case("MatmulsToLinears: CrossNet 256 x 3", 256, full_cross, MatmulsToLinears(), ("fp32",)),
     Case("batch norm into the next layer", 256, lambda: norm_in_front(False), lambda: norm_in_front(True)),
     Case("layer norm's affine into the next layer", 256, lambda: layer_norm(False), lambda: layer_norm(True)),
     Case("low-rank cross: bias into the layer", 432, lambda: low_rank_cross(False), lambda: low_rank_cross(True)),

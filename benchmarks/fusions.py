@@ -4,16 +4,20 @@
     python benchmarks/fusions.py --docs docs/fusions.md     renews the rows in the table there
 
 A cell is the time without the fusion over the time with it: above 1 the fusion is faster. It is the median over rounds
-in which both run, in changing order, on one thread; behind it the quartiles, and the time without.
+in which both run, in changing order, on one thread; behind it the quartiles, those of the model without the fusion
+against itself in the same rounds, and the time without. A fusion is slower where its median lies below the lower
+quartile of the model against itself. Exits with 1 if one that is in the pipeline is.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,6 +35,8 @@ from recpile.pycompiler.schema import Dense, InputSchema
 
 BATCHES = (1, 16, 128, 1024)
 DTYPES = ("fp32", "bf16")
+# Where a fusion is judged: in bf16 not on single rows, which every model here answers faster in fp32.
+JUDGED = {"fp32": BATCHES, "bf16": BATCHES[1:]}
 # Where weights happen to lie in memory is worth up to 20% in bf16, so both are loaded anew several times.
 LOADS = 7
 ROUNDS = 7
@@ -65,65 +71,104 @@ def loaded(path: str) -> Run:
     return torch._C._aoti.AOTIModelPackageLoader(path, "model", False, 1, -1).boxed_run  # type: ignore[attr-defined]
 
 
-def seconds(run: Run, x: Tensor, times: int) -> float:
+def loaded_in_turn(turn: int, *paths: str) -> list[Run]:
+    """All of them loaded, beginning with number `turn`: what is loaded later lies elsewhere in memory."""
+    order = [(turn + i) % len(paths) for i in range(len(paths))]
+    runs = {i: loaded(paths[i]) for i in order}
+    return [runs[i] for i in range(len(paths))]
+
+
+def seconds(run: Run, given: Sequence[Tensor], times: int) -> float:
     start = time.thread_time()  # of this thread alone: what else the machine runs counts less
     for _ in range(times):
-        run([x])
+        run(list(given))
     return (time.thread_time() - start) / times
 
 
-def ratios(plain: Run, fused: Run, x: Tensor) -> list[tuple[float, float]]:
-    """A round each: time without / time with the fusion, and time without, in seconds."""
-    times = max(1, int(SAMPLE_SECONDS / min(seconds(plain, x, 3), seconds(plain, x, 3))))
+@dataclass(frozen=True)
+class Round:
+    """Seconds of the model without the fusion, with it, and once more without, loaded a second time."""
+
+    without: float
+    with_it: float
+    again: float
+
+
+def measured(runs: Sequence[Run], *given: Tensor) -> list[Round]:
+    """`runs`: without the fusion, with it, without it again."""
+    times = max(1, int(SAMPLE_SECONDS / min(seconds(runs[0], given, 3), seconds(runs[0], given, 3))))
     found = []
     for i in range(ROUNDS):
-        if i % 2:
-            with_it, without = seconds(fused, x, times), seconds(plain, x, times)
-        else:
-            without, with_it = seconds(plain, x, times), seconds(fused, x, times)
-        found.append((without / with_it, without))
+        order = [(i + j) % 3 for j in range(3)]  # none is always the first, on caches that another left
+        taken = {j: seconds(runs[j], given, times) for j in order}
+        found.append(Round(taken[0], taken[1], taken[2]))
     return found
 
 
-def cell(found: list[tuple[float, float]]) -> str:
-    low, middle, high = statistics.quantiles([ratio for ratio, _ in found], n=4)
-    return f"**{middle:.2f}** ({low:.2f} to {high:.2f}) {statistics.median(one for _, one in found) * 1e6:,.0f} us"
+@dataclass(frozen=True)
+class Cell:
+    rounds: list[Round]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Lower quartile, median, upper quartile."""
+        return statistics.quantiles([one.without / one.with_it for one in self.rounds], n=4)
+
+    @property
+    def noise(self) -> list[float]:
+        return statistics.quantiles([one.without / one.again for one in self.rounds], n=4)
+
+    @property
+    def slower(self) -> bool:
+        return self.ratios[1] < self.noise[0]
+
+    def __str__(self) -> str:
+        low, middle, high = self.ratios
+        itself = f"itself {self.noise[0]:.2f} to {self.noise[2]:.2f}"
+        time = f"{statistics.median(one.without for one in self.rounds) * 1e6:,.0f} us"
+        return f"**{middle:.2f}** ({low:.2f} to {high:.2f}; {itself}) {time}{', slower' if self.slower else ''}"
 
 
-def measure(case: Case, folder: str) -> list[str]:
-    """The rows of a case, one a type."""
-    rows = []
+def measure(case: Case, folder: str) -> Iterator[tuple[str, bool]]:
+    """The rows of a case, one a type; and whether the pipeline has what is slower there."""
     for dtype in DTYPES:
         torch.manual_seed(0)
         plain = compiled(case.model(), case.width, [], dtype, folder)
         torch.manual_seed(0)
-        model = case.model() if isinstance(case.fused, Pass) else case.fused()
-        fused = compiled(model, case.width, [case.fused] if isinstance(case.fused, Pass) else [], dtype, folder)
-        found: dict[int, list[tuple[float, float]]] = {batch: [] for batch in BATCHES}
-        for _ in range(LOADS):
-            a, b = loaded(plain), loaded(fused)
+        fusion = case.fusion(dtype)
+        fused = compiled(
+            case.model() if fusion else case.by_hand(), case.width, [fusion] if fusion else [], dtype, folder
+        )
+        cells = {batch: Cell([]) for batch in BATCHES}
+        for i in range(LOADS):
+            runs = loaded_in_turn(i, plain, fused, plain)
             for batch in BATCHES:
-                found[batch] += ratios(a, b, torch.randn(batch, case.width))
-        rows.append(" | ".join([f"| {case.name}", dtype, *map(cell, found.values())]) + " |")
-        print(rows[-1], flush=True)
-    return rows
+                cells[batch].rounds.extend(measured(runs, torch.randn(batch, case.width)))
+        shown = f"{dtype}, declined" if dtype in case.declined else dtype
+        row = " | ".join([f"| {case.name}", shown, *map(str, cells.values())]) + " |"
+        wrong = case.in_pipeline(dtype) and any(cells[batch].slower for batch in JUDGED[dtype])
+        print(row, flush=True)
+        yield row, wrong
 
 
-def renew(path: Path, rows: list[str]) -> None:
-    """Puts the rows in place of those with the same first two cells; new ones go behind the last row."""
+def renew(path: Path, row: str) -> None:
+    """Puts the row in place of the one with the same case and type; a new one goes behind the last."""
+
+    def key(line: str) -> list[str]:
+        case, *dtype = line.split(" | ")[:2]
+        return [case, *(one.partition(",")[0] for one in dtype)]
+
     lines = path.read_text().splitlines()
-    for row in rows:
-        key = row.split(" | ")[:2]
-        places = [i for i, line in enumerate(lines) if line.split(" | ")[:2] == key]
-        if places:
-            lines[places[0]] = row
-        else:
-            last = max(i for i, line in enumerate(lines) if line.startswith("|"))
-            lines.insert(last + 1, row)
+    places = [i for i, line in enumerate(lines) if line.startswith("|") and key(line) == key(row)]
+    if places:
+        lines[places[0]] = row
+    else:
+        last = max(i for i, line in enumerate(lines) if line.startswith("|"))
+        lines.insert(last + 1, row)
     path.write_text("\n".join(lines) + "\n")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--docs", type=Path, help="a page with the table: its rows are renewed")
@@ -131,13 +176,15 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"| fusion | type | {' | '.join(f'batch {batch}' for batch in BATCHES)} |")
     print("|---" * (2 + len(BATCHES)) + "|")
+    slower = False
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
-            if options.only in case.name:
-                rows = measure(case, folder)
+            for row, wrong in measure(case, folder) if options.only in case.name else ():
+                slower = slower or wrong
                 if options.docs is not None:
-                    renew(options.docs, rows)
+                    renew(options.docs, row)
+    return 1 if slower else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,70 +1,120 @@
 """What it is worth to cut the first layer into the request's columns and the candidate's (SplitRequestColumns).
 
-Prints a table: the time of one request of so many candidates, with the layer whole and cut. Both run in one process in
-turn; figures are medians, and a ratio above 1 means that the cut layer is faster.
+    python benchmarks/request_columns.py            prints the rows
+    python benchmarks/request_columns.py --docs docs/fusions.md     renews the rows in the table there
+
+A column is a batch: so many requests of so many candidates each, through a compiled stage. The model is exported for
+requests of that many candidates, so that the pass declines as it would for the user ("declined"; its ratio is that of
+the layer cut all the same). Cells are as in benchmarks/fusions.py, and so is the exit code.
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
+import sys
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from fusions import DTYPES, LOADS, Cell, Run, loaded_in_turn, measured, renew
 from torch import Tensor, nn
+from torch._inductor.package import package_aoti
 
-from recpile.passes import split_request_columns
-from recpile.pycompiler.compile import CompileOptions, compile_model
-from recpile.pycompiler.schema import Dense, InputSchema
-from recpile.runtime_cpp import Engine
+from recpile.passes.base import run_passes
+from recpile.passes.cast_dense import CastDense
+from recpile.passes.hoist_request_side import HoistRequestSide
+from recpile.passes.remove_identities import RemoveIdentities
+from recpile.passes.remove_no_ops import RemoveNoOps
+from recpile.passes.split_request_columns import SplitRequestColumns
+from recpile.passes.split_stages import SplitStages
+from recpile.pycompiler.capture import capture
+from recpile.pycompiler.lower import lower
+from recpile.pycompiler.program import Program
+from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST, Dense, InputSchema
 
-USER, ITEM, CANDIDATES, ROUNDS = 384, 128, (1, 16, 200, 1000), 60
+# (columns of the request, of the candidate, the first layer's outputs)
+WIDTHS = ((64, 64, 128), (384, 128, 512), (768, 256, 512))
+BATCHES = ((1, 1), (16, 1), (1, 16), (8, 16), (1, 200), (1, 1000))  # (requests, candidates of each)
+ALWAYS, NEVER = 10**9, 1  # candidates for which the pass always, or never, cuts a layer
 
 
 class Ranker(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, user: int, item: int, hidden: int) -> None:
         super().__init__()
-        self.first, self.second, self.out = nn.Linear(USER + ITEM, 512), nn.Linear(512, 128), nn.Linear(128, 1)
+        self.first, self.second, self.out = nn.Linear(user + item, hidden), nn.Linear(hidden, 128), nn.Linear(128, 1)
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         hidden = torch.relu(self.first(torch.cat([user, item], dim=1)))
         return torch.sigmoid(self.out(torch.relu(self.second(hidden)))).squeeze(1)
 
 
-def compiled(dtype: str, worth: int, folder: str) -> Engine:
-    split_request_columns.WORTH = worth  # very many: never
+def program(widths: tuple[int, int, int], dtype: str, candidates: int) -> Program:
     torch.manual_seed(0)
-    schema = InputSchema((Dense("user", (USER,), axis="request"), Dense("item", (ITEM,))), ("score",))
-    path = Path(folder) / f"{dtype}-{worth}.pt2"
-    compile_model(Ranker().eval(), schema, path, CompileOptions("ranker", dense_dtype=dtype))
-    return Engine(str(path), instances=1)
+    user, item, _ = widths
+    inputs = (Dense("user", (user,), axis="request"), Dense("item", (item,)))
+    captured = capture(Ranker(*widths).eval(), InputSchema(inputs, candidates=candidates), "ranker")
+    return run_passes(
+        captured, [RemoveIdentities(), RemoveNoOps(), HoistRequestSide(), SplitRequestColumns(dtype), SplitStages()]
+    )
 
 
-def main() -> None:
-    random = np.random.default_rng(0)
-    print("| type | candidates | whole | cut | |\n|---|---|---|---|---|")
+def is_cut(made: Program) -> bool:
+    return any(note.did for note in made.log if note.pass_name == "SplitRequestColumns")
+
+
+def compiled(made: Program, dtype: str, folder: str) -> tuple[str, tuple[str, ...]]:
+    """The path of the compiled stage, and the names of what it takes."""
+    (stage,) = run_passes(made, [CastDense(dtype)]).stages
+    with tempfile.NamedTemporaryFile(suffix=".pt2", dir=folder, delete=False) as file:
+        path = file.name
+    package_aoti(path, list(lower(stage).files))
+    return path, stage.inputs
+
+
+def by_name(run: Run, names: tuple[str, ...]) -> Run:
+    """`run`, given user, item and the map in this order, whatever its own is."""
+    order = [("user", "item", CANDIDATE_TO_REQUEST).index(name) for name in names]
+    return lambda given: run([given[i] for i in order])
+
+
+def measure(widths: tuple[int, int, int], dtype: str, folder: str) -> tuple[str, bool]:
+    """The row, and whether a layer that the pass cuts is slower."""
+    user, item, hidden = widths
+    (whole, whole_takes), (cut, cut_takes) = (
+        compiled(program(widths, dtype, candidates), dtype, folder) for candidates in (NEVER, ALWAYS)
+    )
+    cells = {batch: Cell([]) for batch in BATCHES}
+    for i in range(LOADS):
+        plain, fused, again = loaded_in_turn(i, whole, cut, whole)
+        runs = by_name(plain, whole_takes), by_name(fused, cut_takes), by_name(again, whole_takes)
+        for requests, candidates in BATCHES:
+            map_ = torch.arange(requests).repeat_interleave(candidates)
+            given = [torch.randn(requests, user), torch.randn(len(map_), item), map_]
+            cells[requests, candidates].rounds.extend(measured(runs, *given))
+    cuts = {batch: is_cut(program(widths, dtype, batch[1])) for batch in BATCHES}
+    shown = [str(cell) + ("" if cuts[batch] else ", declined") for batch, cell in cells.items()]
+    row = " | ".join([f"| {user} + {item} to {hidden}", dtype, *shown]) + " |"
+    return row, any(cuts[batch] and cell.slower for batch, cell in cells.items())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--docs", type=Path, help="a page with the table: its rows are renewed")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"| columns | type | {' | '.join(f'{requests} x {each}' for requests, each in BATCHES)} |")
+    print("|---" * (2 + len(BATCHES)) + "|")
+    slower = False
     with tempfile.TemporaryDirectory() as folder:
-        for dtype in ("fp32", "bf16"):
-            engines = [compiled(dtype, worth, folder) for worth in (10**9, 1)]
-            for candidates in CANDIDATES:
-                request = {
-                    "user": random.standard_normal((1, USER), dtype=np.float32),
-                    "item": random.standard_normal((candidates, ITEM), dtype=np.float32),
-                }
-                taken: list[list[float]] = [[], []]
-                for _ in range(ROUNDS):
-                    for engine, times in zip(engines, taken, strict=True):
-                        engine.infer(request)
-                        start = time.perf_counter()
-                        engine.infer(request)
-                        times.append(time.perf_counter() - start)
-                whole, cut = (1e6 * statistics.median(times) for times in taken)
-                print(f"| {dtype} | {candidates} | {whole:.0f} us | {cut:.0f} us | **{whole / cut:.2f}** |")
-            for engine in engines:
-                engine.stop()
+        for widths in WIDTHS:
+            for dtype in DTYPES:
+                row, wrong = measure(widths, dtype, folder)
+                print(row, flush=True)
+                slower = slower or wrong
+                if options.docs is not None:
+                    renew(options.docs, row)
+    return 1 if slower else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

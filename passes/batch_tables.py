@@ -10,6 +10,7 @@ from recpile.passes.base import Pass, PassResult
 from recpile.passes.graph import EMBEDDING_BAGS, LookupCall, editable, lookups, recaptured
 from recpile.pycompiler.operators import NONE, POOLINGS
 from recpile.pycompiler.program import Program
+from recpile.pycompiler.source_lines import come_from
 
 
 class BatchTables(Pass):
@@ -109,6 +110,7 @@ def _merge(module: GraphModule, group: Group, order: list[str]) -> None:
     with module.graph.inserting_after(group[-1][0]):
         whole = module.graph.call_function(EMBEDDING_BAGS, merged.args())
         whole.meta = {"val": group[0][0].meta["val"]}  # for _groups, which asks for its batch only
+        come_from(whole, *(node for node, _ in group))
     for node, call in group:
         _replace(module, node, whole, [columns[node, f] for f in range(len(call.feature_table))])
 
@@ -126,9 +128,11 @@ def _replace(module: GraphModule, node: Node, whole: Node, columns: list[tuple[i
     for start, end in spans:
         with module.graph.inserting_after(at):
             at = module.graph.call_function(torch.ops.aten.slice.Tensor, (whole, 1, start, end))
+        come_from(at, node)
         pieces.append(at)
     if len(pieces) > 1:
         with module.graph.inserting_after(at):
             at = module.graph.call_function(torch.ops.aten.cat.default, (pieces, 1))
+        come_from(at, node)
     node.replace_all_uses_with(at)
     module.graph.erase_node(node)

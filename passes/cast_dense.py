@@ -17,7 +17,7 @@ from recpile.passes.graph import add_buffer, attribute, editable
 from recpile.passes.stage_graph import exported_again
 from recpile.pycompiler.program import Layer, Program, Stage
 from recpile.pycompiler.schema import DTYPE_NAMES, TensorSpec
-from recpile.pycompiler.source_lines import named
+from recpile.pycompiler.source_lines import come_from, named, traces_of
 
 _CASTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -139,6 +139,7 @@ def _cast_inputs(module: GraphModule, node: Node, lowered: set[Node], low: torch
             continue
         with module.graph.inserting_before(node):
             cast = module.graph.call_function(_aten.to.dtype, (one, target))
+        come_from(cast, one if traces_of(one) else node)
         node.replace_input_with(one, cast)
 
 

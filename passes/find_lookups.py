@@ -14,6 +14,7 @@ from recpile.passes.graph import EMBEDDING_BAGS, LOOKUPS, LookupCall, attribute,
 from recpile.passes.id_sources import IdSource, IdSources, lengths_of
 from recpile.pycompiler.operators import POOLINGS
 from recpile.pycompiler.program import Note, Program, Table
+from recpile.pycompiler.source_lines import come_from
 
 aten = torch.ops.aten
 _EMBEDDING = aten.embedding.default
@@ -146,8 +147,10 @@ def _call(weight: object, source: IdSource, mode: int) -> LookupCall:
 def _replace(module: GraphModule, node: Node, made: _Made) -> None:
     with module.graph.inserting_before(node):
         result = module.graph.call_function(EMBEDDING_BAGS, made.call.args())
+        come_from(result, node)
         if made.shape is not None:
             result = module.graph.call_function(aten.view.default, (result, made.shape))
+            come_from(result, node)
     for one in made.results:
         one.replace_all_uses_with(result)
 

@@ -13,6 +13,7 @@ from recpile.passes.dense_precision import DENSE_DTYPES
 from recpile.passes.graph import attribute, editable, recaptured
 from recpile.passes.rewrite import add_weight, arguments, drop_weights, read_by_others, weight_names
 from recpile.pycompiler.program import Program
+from recpile.pycompiler.source_lines import come_from
 
 _aten = torch.ops.aten
 _NORM = _aten._native_batch_norm_legit_no_training.default
@@ -93,6 +94,7 @@ def _fold(module: GraphModule, norm: Node) -> None:
     dtype = layer.meta["val"].dtype
     new = [add_weight(module, layer, f"{layer.name}_{name}", one.to(dtype)) for name, one in folded.items()]
     layer.args = (layer.args[0], *new, *layer.args[3:])
+    come_from(layer, layer, norm)
     for part in list(norm.users):
         part.replace_all_uses_with(layer)
         module.graph.erase_node(part)

@@ -14,6 +14,7 @@ from recpile.passes.graph import EMBEDDING_BAGS, LookupCall, editable, recapture
 from recpile.passes.request_cost import RequestCost
 from recpile.passes.request_sizes import forget_sizes
 from recpile.passes.row_wise import RESHAPES, is_row_wise, rows_a_request, unshaped
+from recpile.passes.turned_layers import layer_first
 from recpile.pycompiler.operators import NONE
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.request_axis import PAD_BAGS, REPEAT_BAGS
@@ -84,7 +85,7 @@ class _Hoist:
         self.bags: dict[Node, _Bags] = {}
         self.repeated: dict[Node, Node] = {}  # hoisted value -> its repetition, where a candidate reads it
         self.variable: set[Node] = set()  # depends on the model's inputs
-        self.cost = RequestCost()
+        self.cost = RequestCost(program.schema.candidates)
         self.moved = False
 
     def name(self, repeat: Node) -> str:
@@ -92,12 +93,14 @@ class _Hoist:
 
     def walk(self) -> None:
         for node in list(self.graph.nodes):
-            if node.op == "placeholder" or any(one in self.variable for one in node.all_input_nodes):
-                self.variable.add(node)
-            if node.op == "output" or (
-                node.op == "call_function" and node in self.variable and not self._hoisted(node)
-            ):
-                self._materialize(node)
+            for one in (*layer_first(node, self.rows.__contains__), node):
+                self._visit(one)
+
+    def _visit(self, node: Node) -> None:
+        if node.op == "placeholder" or any(one in self.variable for one in node.all_input_nodes):
+            self.variable.add(node)
+        if node.op == "output" or (node.op == "call_function" and node in self.variable and not self._hoisted(node)):
+            self._materialize(node)
 
     def _hoisted(self, node: Node) -> bool:
         args = node.args

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.fx import GraphModule, Node
+
+from recpile.pycompiler.source_lines import come_from
 
 aten = torch.ops.aten
 
@@ -81,6 +84,7 @@ class IdSources:
             with self.module.graph.inserting_after(base):
                 cast = self.module.graph.call_function(aten.to.dtype, (base, dtype))
             cast.meta["val"] = base.meta["val"].to(dtype)
+            come_from(cast, base)
             self._whole_numbers[base, dtype] = cast
         return self._whole_numbers[base, dtype]
 
@@ -137,8 +141,13 @@ def lengths_of(module: GraphModule, before: Node, offsets: Node, last: bool, ids
     known = _summed(offsets) if last else _summed_but_last(offsets)
     if known is not None:
         return known
+
+    def call(target: Callable, args: tuple) -> Node:
+        made = module.graph.call_function(target, args)
+        come_from(made, before)
+        return made
+
     with module.graph.inserting_before(before):
-        call = module.graph.call_function
         if not last:
             total = call(aten.new_full.default, (offsets, [1], call(aten.sym_size.int, (ids, 0))))
             offsets = call(aten.cat.default, ([offsets, total],))

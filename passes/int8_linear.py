@@ -37,7 +37,7 @@ def range_of(seen: Tensor) -> Range:
     the largest cut off (Choukroun et al. 2019, arXiv:1902.06822, search their clipping the same way)."""
     low, high = min(float(seen.min()), 0.0), max(float(seen.max()), 0.0)
     if not torch.isfinite(seen).all():
-        raise ValueError("a layer's input is not finite on the calibration rows; look for the cause in model and rows")
+        raise ValueError("its input is not finite on the calibration rows; look for the cause in model and rows")
     if high == low:
         return Range(1.0, 0)
 

@@ -11,7 +11,7 @@ from recpile.passes.graph import EMBEDDING_BAGS, LOOKUPS, LookupCall
 from recpile.pycompiler.packing import row_bytes
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.schema import CANDIDATE
-from recpile.pycompiler.source_lines import at
+from recpile.pycompiler.source_lines import named
 
 
 def verify(program: Program) -> None:
@@ -37,18 +37,18 @@ def _verify_interface(program: Program) -> None:
     _require(len(got) == len(wanted), f"the graph takes {len(got)} inputs; the schema has {len(wanted)}")
     for spec, value in zip(wanted, got, strict=True):
         _require(value.dtype == spec.dtype, f"input '{spec.name}' became {value.dtype}; the schema says {spec.dtype}")
-        for size, named in zip(value.shape, spec.shape, strict=True):
+        for size, axis in zip(value.shape, spec.shape, strict=True):
             _require(
-                isinstance(size, torch.SymInt) == isinstance(named, str),
+                isinstance(size, torch.SymInt) == isinstance(axis, str),
                 f"input '{spec.name}' became {list(value.shape)}; the schema says {list(spec.shape)}: its axis "
-                f"'{named}' must stay dynamic (a size fixed in the model's code?)",
+                f"'{axis}' must stay dynamic (a size fixed in the model's code?)",
             )
-    named = [
+    sizes = [
         (axis, size)
         for spec, value in zip(wanted, got, strict=True)
         for axis, size in zip(spec.shape, value.shape, strict=True)
     ]
-    batch = {str(size) for axis, size in named if axis == CANDIDATE}
+    batch = {str(size) for axis, size in sizes if axis == CANDIDATE}
     outputs = _values(program.graph, program.graph.graph_signature.user_outputs)
     names = program.schema.outputs
     _require(len(outputs) == len(names), f"the graph gives {len(outputs)} outputs; the schema names {len(names)}")
@@ -57,7 +57,9 @@ def _verify_interface(program: Program) -> None:
     for name, value, node in zip(names, outputs, given, strict=True):
         batched = value.ndim > 0 and str(value.shape[0]) in batch
         shown = f"output '{name}' is {list(value.shape)}"
-        _require(batched, f"{shown}; its first axis must be '{CANDIDATE}': one row a candidate{at(node)}")
+        way_out = "give a row for each, or leave it out of the schema's outputs"
+        made = f" (by {named(node)})" if node.op == "call_function" else ""
+        _require(batched, f"{shown}{made}; its first axis must be '{CANDIDATE}', one row a candidate: {way_out}")
 
 
 def _verify_tables(program: Program) -> None:

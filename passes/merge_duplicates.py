@@ -12,6 +12,7 @@ from recpile.passes.base import Pass, PassResult
 from recpile.passes.graph import editable, recaptured
 from recpile.passes.rewrite import always_the_same
 from recpile.pycompiler.program import Program
+from recpile.pycompiler.source_lines import come_from
 
 
 class MergeDuplicates(Pass):
@@ -38,6 +39,7 @@ class MergeDuplicates(Pass):
                 reason = f"looks like '{same.name}', but {node.target} draws random numbers or changes its arguments"
                 notes.append(self.declined(node.name, reason))
                 continue
+            come_from(same, same, node)
             node.replace_all_uses_with(same)
             module.graph.erase_node(node)
             if node.op == "call_function":

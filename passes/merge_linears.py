@@ -9,6 +9,7 @@ from recpile.passes.graph import editable, recaptured
 from recpile.passes.linears import Linear, linear_of, put_linear
 from recpile.passes.rewrite import drop_weights, weight_names
 from recpile.pycompiler.program import Program
+from recpile.pycompiler.source_lines import come_from
 
 
 class MergeLinears(Pass):
@@ -69,5 +70,5 @@ def _merge(module: GraphModule, first: Linear, second: Linear) -> None:
     bias = None
     if first.bias is not None or second.bias is not None:
         bias = second.weight.double() @ first.bias64() + second.bias64()
-    put_linear(module, second, first.given, weight, bias)
+    come_from(put_linear(module, second, first.given, weight, bias), first.node, second.node)
     module.graph.erase_node(first.node)

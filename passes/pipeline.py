@@ -66,9 +66,9 @@ def passes(
         FoldBatchNorm(dense.lowest),
         MergeLinears(),
         FlattenInteractions(),
-        StackBranches(),
+        StackBranches(dense.lowest),
         # Behind merging and stacking, which look for layers over the same input: the merged layer is cut as one.
-        SplitRequestColumns(),
+        SplitRequestColumns(dense.lowest),
         # After batching: tables of different types share a call once they are packed, so types never split a group.
         QuantizeTables(tables),
         # Every lookup is packed now, and becomes a stage.

@@ -19,6 +19,7 @@ from recpile.pycompiler.eval_data import EvalData
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.run_stages import stage_values
 from recpile.pycompiler.schema import TensorSpec
+from recpile.pycompiler.source_lines import named
 
 FEWEST_ROWS = 100
 _SAMPLES = 1 << 16  # values of a layer's input kept from each batch of calibration rows
@@ -83,7 +84,13 @@ class QuantizeDense(Pass):
         with torch.no_grad():
             for values in _values(program, self.calibration):
                 watch.run(*(values[name] for name in stage.inputs))
-        return {node.name: range_of(torch.cat(watch.seen[str(node.args[0])])) for node in nodes}
+        ranges = {}
+        for node in nodes:
+            try:
+                ranges[node.name] = range_of(torch.cat(watch.seen[str(node.args[0])]))
+            except ValueError as error:
+                raise ValueError(f"layer '{layer_name(node)}', {named(node)}: {error}") from error
+        return ranges
 
 
 class _Watch(Interpreter):

@@ -8,16 +8,16 @@ import torch
 from torch.fx import Node
 
 aten = torch.ops.aten
-_EXAMPLE_CANDIDATES = 200
 
 
 class RequestCost:
-    """FLOPs a row of the operators moved, and how many features are looked up.
+    """FLOPs a row of the operators moved, and how many features are looked up; told for requests of `candidates`.
 
     A multiplication and an addition are two FLOPs; a pointwise operator is one an element; views are none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, candidates: int) -> None:
+        self.candidates = candidates
         self.operators = self.flops = self.features = 0
 
     def add(self, node: Node) -> None:
@@ -29,7 +29,7 @@ class RequestCost:
         self.features += features
 
     def described(self) -> str:
-        n = _EXAMPLE_CANDIDATES
+        n = self.candidates
         return (
             f"{self.operators} operators run once a request, not once a candidate: at {n} candidates that saves "
             f"{self.flops * (n - 1):,} FLOPs ({self.flops:,} for each but the first) and {self.features * (n - 1):,} "

@@ -13,12 +13,14 @@ from torch.fx.node import map_arg
 
 from recpile.passes.graph import add_buffer, attribute, editable, lookups
 from recpile.pycompiler.program import Program
+from recpile.pycompiler.source_lines import come_from
 
 
 def call(before: Node, target: Any, *args: Any, **kwargs: Any) -> Node:
-    """A new node in front of `before`, with the type and shape of its result in `meta["val"]`."""
+    """A new node in front of `before`, with the type and shape of its result in `meta["val"]`, and its source lines."""
     with before.graph.inserting_before(before):
         node = before.graph.call_function(target, args, kwargs)
+    come_from(node, before)
     # On the capture's fake tensors: symbolic sizes are computed, and nothing is allocated.
     node.meta["val"] = target(*map_arg(args, lambda one: one.meta["val"]), **kwargs)
     return node

@@ -6,6 +6,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from recpile.passes.base import Pass, PassResult
+from recpile.passes.dense_precision import DENSE_DTYPES
 from recpile.passes.graph import aten, editable, recaptured
 from recpile.passes.linears import LINEAR, Linear, linear_of
 from recpile.passes.rewrite import add_weight, arguments, call, drop_weights, weight_names
@@ -13,9 +14,10 @@ from recpile.pycompiler.program import Program
 from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST
 
 # Columns of the request that a layer needs at least: below, repeating and adding its outputs costs what it saves.
-WORTH: int = 16
+_WORTH = 16
+# FLOPs that take as long as one more layer and the addition: what a request must save (docs/fusions.md).
+_COST = {"fp32": 500_000, "bf16": 40_000_000}
 _REPEAT = aten.index_select.default
-_EXAMPLE_CANDIDATES = 200
 
 
 class SplitRequestColumns(Pass):
@@ -25,8 +27,14 @@ class SplitRequestColumns(Pass):
     after:   linear(item, W[:, 64:]) + index_select(linear(user, W[:, :64], b), 0, map)
 
     The last step down of the request side: HoistRequestSide stops where candidates join in, and in most rankers that is
-    the first layer, often the widest. Declined for fewer columns of the request than what is added costs.
+    the first layer, often the widest. Declined where a request of as many candidates as the schema says would save less
+    than one more layer costs.
     """
+
+    def __init__(self, dense_dtype: str = "fp32") -> None:
+        if dense_dtype not in DENSE_DTYPES:
+            raise ValueError(f"dense dtype: got '{dense_dtype}'; use one of {', '.join(DENSE_DTYPES)}")
+        self.cost = _COST["fp32" if dense_dtype == "fp32" else "bf16"]
 
     def run(self, program: Program) -> PassResult:
         if not program.schema.has_requests:
@@ -41,14 +49,20 @@ class SplitRequestColumns(Pass):
             of_request = sum(_columns(one) for one in parts if _is_repeated(one, map_))
             if layer is None or not of_request:
                 continue
-            if of_request < WORTH:
+            if of_request < _WORTH:
                 reason = f"{of_request} of its columns are the request's: splitting it would not be less work"
                 notes.append(self.declined(node.name, reason))
                 continue
+            candidates = program.schema.candidates
+            saved = 2 * of_request * layer.outputs * (candidates - 1)
+            share = f"{of_request} of {layer.inputs} columns once a request"
+            what = f"{share}: at {candidates} candidates {saved:,} FLOPs less"
+            if saved < self.cost:
+                reason = f"{what}, and one more layer takes as long as {self.cost:,}"
+                notes.append(self.declined(node.name, reason))
+                continue
             _split(module, layer, parts, map_)
-            saved = 2 * of_request * layer.outputs * (_EXAMPLE_CANDIDATES - 1)
-            what = f"{of_request} of {layer.inputs} columns once a request"
-            notes.append(self.did(node.name, f"{what}: at {_EXAMPLE_CANDIDATES} candidates {saved:,} FLOPs less"))
+            notes.append(self.did(node.name, what))
             changed = True
         if not changed:
             return PassResult(program.with_notes(*notes), changed=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,11 @@ from recpile.pycompiler.capturable import refuse_unready
 from recpile.pycompiler.decisions import watch_decisions
 from recpile.pycompiler.effects import refuse_effects, refuse_max_norm
 from recpile.pycompiler.export_errors import export_message, quiet_export
-from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged
-from recpile.pycompiler.outputs import named_outputs
+from recpile.pycompiler.export_failures import called
+from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged, JaggedError
+from recpile.pycompiler.outputs import left_out, named_outputs
 from recpile.pycompiler.program import Program, Table
+from recpile.pycompiler.python_random import drawing_line, random_state
 from recpile.pycompiler.request_axis import repeat_bags
 from recpile.pycompiler.schema import (
     AXES,
@@ -31,7 +33,7 @@ from recpile.pycompiler.schema import (
     Jagged,
     SchemaError,
 )
-from recpile.pycompiler.source_lines import whole_stack_traces
+from recpile.pycompiler.source_lines import source_of_error, source_of_forward, whole_stack_traces
 from recpile.pycompiler.swap import CaptureError, swap_embedding_modules
 from recpile.pycompiler.weight_names import rename_keywords
 
@@ -46,11 +48,29 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     refuse_max_norm(model)
     # A copy of the modules that shares their weights: swapping must not change the caller's model; tables are large.
     weights = {id(one): one for one in (*model.parameters(), *model.buffers())}
-    model = copy.deepcopy(model, memo=weights).eval()
+    model = _copied(model, weights).eval()
     tables = swap_embedding_modules(model)
-    graph = export_flat(FlatModel(model, schema), schema)
+    left: list[tuple[str, ...]] = []  # not an attribute: torch.export takes back what forward sets
+    before = random_state()
+    graph = export_flat(FlatModel(model, schema, left.append), schema)
     refuse_effects(graph)
-    return Program(name, graph, schema, tables=_used_tables(graph, tables))
+    if random_state() != before and (line := drawing_line(lambda: export_flat(FlatModel(model, schema), schema))):
+        raise CaptureError(
+            f"the model draws random numbers with Python's random or numpy.random\n  at {called(line)}: {line}\n"
+            "the same request would get different answers, and the graph holds the number drawn while it was captured: "
+            "take it out, or do it under self.training only"
+        )
+    return Program(name, graph, schema, tables=_used_tables(graph, tables), left_out=left[-1])
+
+
+def _copied(model: nn.Module, weights: dict[int, Tensor]) -> nn.Module:
+    try:
+        return copy.deepcopy(model, memo=weights)
+    except Exception as error:  # whatever a part of the model raises when it is pickled
+        raise CaptureError(
+            f"the model cannot be copied ({type(error).__name__}: {error}); it holds something besides modules and "
+            "weights, such as a scripted function, a lock or an open file: keep that out of its attributes"
+        ) from error
 
 
 def _used_tables(graph: ExportedProgram, tables: Sequence[tuple[Tensor, Table]]) -> dict[str, Table]:
@@ -69,16 +89,24 @@ def _used_tables(graph: ExportedProgram, tables: Sequence[tuple[Tensor, Table]])
 
 
 class FlatModel(nn.Module):
-    """A model over its flat tensors: builds the inputs that `forward` wants, and puts the outputs in schema order."""
+    """A model over its flat tensors: builds the inputs that `forward` wants, and puts the outputs in schema order.
 
-    def __init__(self, model: nn.Module, schema: InputSchema) -> None:
+    `tell` hears the names of the outputs that the schema leaves out, each time it runs.
+    """
+
+    def __init__(
+        self, model: nn.Module, schema: InputSchema, tell: Callable[[tuple[str, ...]], None] = lambda names: None
+    ) -> None:
         super().__init__()
         self.model = model
         self.schema = schema
+        self.tell = tell
 
     def forward(self, flat: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         inputs = build_inputs(self.schema, flat, ExportableJagged, ExportableKeyedJagged)
-        return named_outputs(self.model(**inputs), self.schema)
+        got = self.model(**inputs)
+        self.tell(left_out(got, self.schema))
+        return named_outputs(got, self.schema)
 
 
 def build_inputs(
@@ -147,6 +175,7 @@ def export_graph(
 
     `known`: operators of a graph that this function gave. A module of nothing else is captured in half the time.
     """
+    forward = source_of_forward(module.model) if isinstance(module, FlatModel) else ""
     with watch_decisions() as decisions:
         try:
             with torch.no_grad(), quiet_export(), whole_stack_traces():
@@ -155,10 +184,13 @@ def export_graph(
                 # Functional, and without the sub-graphs of autocast and the like: passes follow values from node to
                 # node, and would not see that x[:, 0] = y changes x. Costs as much again as the export.
                 return exported if _is_decomposed(exported, known) else exported.run_decompositions({})
-        except (CaptureError, SchemaError):
+        except SchemaError:
             raise
+        except (CaptureError, JaggedError) as error:
+            source = source_of_error(error)
+            raise CaptureError(f"{error}\n  {source}" if source else str(error)) from error
         except Exception as error:
-            raise CaptureError(export_message(error, decisions)) from error
+            raise CaptureError(export_message(error, decisions, forward)) from error
 
 
 def _is_decomposed(graph: ExportedProgram, known: Collection[object]) -> bool:

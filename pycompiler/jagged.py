@@ -16,6 +16,10 @@ from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 from recpile.pycompiler.request_axis import pad_bags, padded_bags
 
 
+class JaggedError(ValueError):
+    """What a model asks of a jagged input and cannot have, and what to change."""
+
+
 @dataclass(frozen=True)
 class Bags:
     """Ids (or rows [nnz, dim]) of all keys, key by key; lengths [F, B]; weights [nnz] or None."""
@@ -66,7 +70,7 @@ class ExportableJagged(JaggedTensor):
     def weights(self) -> Tensor:
         weights = self.weights_or_none()
         if weights is None:
-            raise ValueError("the input has no weights; say weighted=True in the schema")
+            raise JaggedError("the input has no weights; say weighted=True in the schema")
         return weights
 
     def to_padded_dense(self, desired_length: int | None = None, padding_value: float = 0.0) -> Tensor:
@@ -78,7 +82,7 @@ class ExportableJagged(JaggedTensor):
 
     def _padded(self, whole: Tensor, length: int | None, padding: float) -> Tensor:
         if length is None:
-            raise ValueError(
+            raise JaggedError(
                 "to_padded_dense() without a length makes the tensor as long as the longest bag of the batch: a "
                 "request's answer would depend on what it is coalesced with; give desired_length"
             )
@@ -127,7 +131,7 @@ class ExportableKeyedJagged(KeyedJaggedTensor):
     def weights(self) -> Tensor:
         weights = self.weights_or_none()
         if weights is None:
-            raise ValueError("the input has no weights; say weighted=True in the schema")
+            raise JaggedError("the input has no weights; say weighted=True in the schema")
         return weights
 
     def stride(self) -> int:
@@ -137,6 +141,10 @@ class ExportableKeyedJagged(KeyedJaggedTensor):
         return [self.stride()] * len(self._keys)
 
     def __getitem__(self, key: str) -> JaggedTensor:
+        if key not in self._keys:
+            raise JaggedError(
+                f"the KeyedJaggedTensor has keys {self._keys} and no '{key}'; name it in the schema's keys"
+            )
         return ExportableJagged.key_of(self.bags, self.rows[self._keys.index(key)])
 
     def to_dict(self, compute_offsets: bool = True) -> dict[str, JaggedTensor]:

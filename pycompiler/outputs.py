@@ -1,4 +1,4 @@
-"""What a model returns, as tensors by the schema's names. What the schema does not name, such as a loss, is dropped."""
+"""What a model returns, as tensors by the schema's names. What the schema does not name is left out, and told."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def named_outputs(got: Any, schema: InputSchema) -> tuple[Tensor, ...]:
     return tuple(_tensor(by_position[name], name) for name in schema.outputs)
 
 
+def left_out(got: Any, schema: InputSchema) -> tuple[str, ...]:
+    """The names of what `forward` returned and the schema's outputs do not name. None, as of a loss, is no output."""
+    held = by_name(got)
+    if held is None or not (isinstance(got, Mapping) or set(schema.outputs) <= set(held)):
+        parts = list(got) if isinstance(got, Sequence) else []
+        held = dict(zip(schema.returns, parts, strict=False))
+    return tuple(str(name) for name, value in held.items() if value is not None and name not in schema.outputs)
+
+
 def by_name(got: Any) -> Mapping[str, Any] | None:
     """The parts of a dict, a dataclass or a named tuple by their names; None for what has none."""
     if isinstance(got, Mapping):
@@ -50,7 +59,7 @@ def drop_outputs(schema: InputSchema, names: Sequence[str]) -> InputSchema:
     kept = [name for name in schema.outputs if name not in names]
     if not kept:
         raise SchemaError(f"--drop-output: {list(names)} are all outputs; keep at least one")
-    return InputSchema(schema.inputs, kept, schema.returns or schema.outputs)
+    return InputSchema(schema.inputs, kept, schema.returns or schema.outputs, schema.candidates)
 
 
 def _check_named(held: Mapping[str, Any], schema: InputSchema) -> None:

@@ -132,6 +132,7 @@ class Program:
     tables: Mapping[str, Table]
     stages: tuple[Stage, ...] = ()
     outputs: tuple[str, ...] = ()  # the value names of the model's outputs, once split
+    left_out: tuple[str, ...] = ()  # what the model returns and the schema's outputs do not name
     log: tuple[Note, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:

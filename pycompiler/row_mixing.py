@@ -10,7 +10,10 @@ from recpile.pycompiler.schema import CANDIDATE, InputSchema
 from recpile.pycompiler.source_lines import named
 
 # Of these the argument `dim` says the axis along which elements meet.
-_ALONG = ("softmax", "log_softmax", "cumsum", "cumprod", "sort", "flip", "roll", "topk", "var", "std", "logsumexp")
+_ALONG = (
+    *("softmax", "log_softmax", "cumsum", "cumprod", "sort", "argsort", "flip", "roll", "topk", "var", "std"),
+    "logsumexp",
+)
 _ARITHMETIC = ("add", "sub", "mul", "div", "pow")
 _MOST_NAMED = 5
 
@@ -39,10 +42,20 @@ def _mixes(node: Node, batch: set[str]) -> bool:
         return True  # the axis is summed, averaged or picked away
     if _count(value, batch) > max(_count(one, batch) for one in given):
         return True  # rows against rows
-    if name.lstrip("_") in _ALONG and len(node.args) > 1:
-        dims = node.args[1] if isinstance(node.args[1], (list, tuple)) else [node.args[1]]
-        return any(isinstance(dim, int) and dim % max(1, given[0].ndim) == axes[0] for dim in dims)
+    if name.lstrip("_") in _ALONG:
+        return any(dim % max(1, given[0].ndim) == axes[0] for dim in _dims(node))
     return False
+
+
+def _dims(node: Node) -> list[int]:
+    """The axes along which an operator works: its argument `dim` or `dims`, given or by default."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    for i, argument in enumerate(node.target._schema.arguments):
+        if argument.name in ("dim", "dims"):
+            by_default = argument.default_value if argument.has_default_value() else None
+            dims = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name, by_default)
+            return [one for one in (dims if isinstance(dims, (list, tuple)) else [dims]) if isinstance(one, int)]
+    return []
 
 
 def _value(node: Node) -> object:

@@ -136,16 +136,22 @@ class InputSchema:
 
     A model that returns one tensor has one output name; one that returns a tuple has as many; for a dict the names are
     among its keys. Every output is [B, ...]. Of a tuple only some are kept (a loss is not) if `returns` names all of it
-    in order, and `outputs` those to keep.
+    in order, and `outputs` those to keep. `candidates`: how many a request brings, usually; any number may come, but by
+    this one passes judge what it is worth to compute something once a request.
     """
 
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...] = ("score",)
     returns: tuple[str, ...] = ()
+    candidates: int = 200
     _by_name: dict[str, Input] = field(init=False, repr=False, compare=False)
 
     def __init__(
-        self, inputs: Sequence[Input], outputs: Sequence[str] = ("score",), returns: Sequence[str] = ()
+        self,
+        inputs: Sequence[Input],
+        outputs: Sequence[str] = ("score",),
+        returns: Sequence[str] = (),
+        candidates: int = 200,
     ) -> None:
         if not inputs:
             raise SchemaError("InputSchema: got no inputs; a model has at least one")
@@ -167,9 +173,12 @@ class InputSchema:
             raise SchemaError(f"InputSchema: got returns {returns!r}; use the names of what forward returns, each once")
         if returns and not set(outputs) <= set(returns):
             raise SchemaError(f"InputSchema: outputs {list(outputs)} are not all among returns {list(returns)}")
+        if type(candidates) is not int or candidates < 1:
+            raise SchemaError(f"InputSchema: got candidates {candidates!r}; use how many a request brings, 1 or more")
         object.__setattr__(self, "inputs", tuple(inputs))
         object.__setattr__(self, "outputs", tuple(outputs))
         object.__setattr__(self, "returns", tuple(returns))
+        object.__setattr__(self, "candidates", candidates)
         object.__setattr__(self, "_by_name", by_name)
 
     def __getitem__(self, name: str) -> Input:

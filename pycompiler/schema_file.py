@@ -23,7 +23,7 @@ from recpile.pycompiler.schema import (
 from recpile.pycompiler.yaml_file import parse_yaml
 
 _KINDS: dict[str, type[Input]] = {"dense": Dense, "jagged": Jagged, "keyed_jagged": KeyedJagged}
-_KEYS = ("inputs", "outputs", "returns")
+_KEYS = ("inputs", "outputs", "returns", "candidates")
 
 
 def read_schema(path: str | Path) -> InputSchema:
@@ -38,7 +38,9 @@ def parse_schema(text: str, source: str = "the schema") -> InputSchema:
         inputs = held.get("inputs")
         if not isinstance(inputs, dict):
             raise SchemaError(f"got inputs {inputs!r}; use a mapping from each input's name to its kind and shape")
-        named = {key: _names(held[key], key) for key in ("outputs", "returns") if key in held}
+        named: dict[str, Any] = {key: _names(held[key], key) for key in ("outputs", "returns") if key in held}
+        if "candidates" in held:
+            named["candidates"] = held["candidates"]
         return InputSchema([_input(name, one) for name, one in inputs.items()], **named)
     except ValueError as error:
         message = str(error)
@@ -51,6 +53,8 @@ def format_schema(schema: InputSchema) -> str:
     held["outputs"] = list(schema.outputs)
     if schema.returns:
         held["returns"] = list(schema.returns)
+    if schema.candidates != InputSchema.candidates:
+        held["candidates"] = schema.candidates
     return yaml.dump(held, Dumper=_Dumper, sort_keys=False, width=100)
 
 

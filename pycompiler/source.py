@@ -9,6 +9,8 @@ from pathlib import Path
 
 from torch.fx import Node
 
+from recpile.pycompiler.source_lines import traces_of
+
 _FRAME = re.compile(r'\s*File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)')
 # Folders of this repository that hold the compiler itself; models/ and tests/ hold models. A frame has the path by
 # which its module was imported, and that may lead over a link.
@@ -35,9 +37,21 @@ class SourceLine:
         return f"{self.file}:{self.line} in {self.function}: {self.text}"
 
 
-def source_frames(node: Node) -> list[SourceLine]:
-    """The frames that led to `node`, outermost first, without those of recpile's compiler. Empty if not recorded."""
-    lines = (node.meta.get("stack_trace") or "").splitlines()
+def source_traces(node: Node) -> list[list[SourceLine]]:
+    """The frames that led to `node`, outermost first, without those of recpile's compiler; a list for each operator of
+    the model that `node` stands for. Empty if not recorded."""
+    return [frames for trace in traces_of(node) if (frames := _frames(trace))]
+
+
+def source_of(node: Node) -> SourceLine | None:
+    """The line nearest to `node`: of the user's own code if there is one, else of an installed package."""
+    frames = next(iter(source_traces(node)), [])
+    own = [frame for frame in frames if not frame.installed]
+    return (own or frames or [None])[-1]
+
+
+def _frames(trace: str) -> list[SourceLine]:
+    lines = trace.splitlines()
     frames = []
     for i, line in enumerate(lines):
         frame = _FRAME.fullmatch(line)
@@ -47,13 +61,6 @@ def source_frames(node: Node) -> list[SourceLine]:
         file, installed = _short(frame["file"])
         frames.append(SourceLine(file, int(frame["line"]), frame["function"], following, installed))
     return frames
-
-
-def source_of(node: Node) -> SourceLine | None:
-    """The line nearest to `node`: of the user's own code if there is one, else of an installed package."""
-    frames = source_frames(node)
-    own = [frame for frame in frames if not frame.installed]
-    return (own or frames or [None])[-1]
 
 
 def _short(file: str) -> tuple[str, bool]:

@@ -49,6 +49,8 @@ CONSTRUCTS = {
         "training-only outputs",
     ),
     "Input schema": ("Python", "YAML file", "inferred from examples"),
+    "The passes": ("batch tables", "request side once", "fusion", "cleanup", "split", "dense precision"),
+    "What the user sees": ("export --doctor", "inspect", "export --onnx", "a custom pass"),
 }
 
 
@@ -105,7 +107,7 @@ class _Table:
             "Written by `make coverage`, which runs these tests: an empty place has no test that passed. *Graph*: the",
             "captured graph, or what the passes make of it, answers as the model does (of a checkpoint or schema: is",
             "read as written). *Both runtimes*: so do the Python debug runtime and the C++ engine on an exported",
-            "artifact. *Refusal*: the case that is refused, with the reason.",
+            "artifact. *Refusal*: the case that is refused, with the reason; of a pass, that it declines.",
         ]
         for area, constructs in CONSTRUCTS.items():
             lines += ["", f"## {area}", "", "| construct | graph | both runtimes | refusal |", "|---|---|---|---|"]

@@ -8,9 +8,20 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from recpile.pycompiler.program import Note
+from recpile.pycompiler.program import Note, Program
 
 _MOST_NAMED = 8
+
+
+def print_left_out(console: Console, program: Program) -> None:
+    """Says which of the model's outputs the artifact does not have, if any."""
+    if program.left_out:
+        names, kept = (", ".join(f"'{one}'" for one in names) for names in (program.left_out, program.schema.outputs))
+        console.print(
+            f"left out: the model also returns {names}; the schema's outputs name {kept} alone, and what only the "
+            "others need is not in the artifact",
+            soft_wrap=True,
+        )
 
 
 def print_explanation(console: Console, log: Sequence[Note]) -> None:

@@ -18,7 +18,7 @@ from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.diagnosis import print_diagnosis
 from recpile.pycompiler.cli.doctor import add_doctor_options
 from recpile.pycompiler.cli.entry import ENTRY_HELP, load_model
-from recpile.pycompiler.cli.explain import print_explanation
+from recpile.pycompiler.cli.explain import print_explanation, print_left_out
 from recpile.pycompiler.cli.model_options import ModelOptions, add_checkpoint_options, add_schema_options
 from recpile.pycompiler.cli.precision import add_precision_options, check_options, with_precision
 from recpile.pycompiler.cli.summary import print_summary
@@ -149,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
     steps.end()
     if options.explain:
         print_explanation(console, compiled.program.log)
+    print_left_out(console, compiled.captured)
     print_summary(console, Artifact(output, verify_checksums=False), checkpoint_bytes(options.checkpoint))
     console.print(f"largest difference from eager: {compiled.parity.max:.3g} (mean {compiled.parity.mean:.3g})")
     if diagnosis:

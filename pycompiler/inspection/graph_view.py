@@ -14,7 +14,8 @@ _HOT = 0.1  # of the stage's FLOPs
 
 @dataclass(frozen=True)
 class Operator:
-    """One row of the page's list. `frames` as the stage's graph has them, outermost first."""
+    """One row of the page's list. `frames` as the stage's graph has them, outermost first; of several operators that
+    became one, one after the other."""
 
     name: str
     operator: str
@@ -46,7 +47,7 @@ def operators(graph: dict, anchor: str) -> list[Operator]:
             tuple(_shapes(node)),
             words.per_candidate(node.get("flops", {})),
             _moved(node.get("bytes", {})),
-            tuple(graph["frames"][i] for i in node["source"]),
+            tuple(graph["frames"][i] for trace in _traces(node) for i in trace),
             f"{anchor}-{i}",
         )
         for i, node in enumerate(graph["nodes"])
@@ -58,8 +59,8 @@ def sources(graph: dict) -> list[SourceGroup]:
     """Source lines in the order in which they first ran: of each operator the line nearest to it outside torch."""
     groups: dict[int, list[dict]] = {}
     for node in graph["nodes"]:
-        if node.get("source"):
-            groups.setdefault(nearest(graph, node), []).append(node)
+        for i in dict.fromkeys(_nearest(graph, trace) for trace in _traces(node) if trace):
+            groups.setdefault(i, []).append(node)
     return [
         SourceGroup(
             graph["frames"][i],
@@ -71,8 +72,17 @@ def sources(graph: dict) -> list[SourceGroup]:
 
 
 def nearest(graph: dict, node: dict) -> int:
-    outside = [i for i in node["source"] if not graph["frames"][i]["file"].startswith("torch/")]
-    return (outside or node["source"])[-1]
+    return _nearest(graph, node["source"])
+
+
+def _nearest(graph: dict, trace: list[int]) -> int:
+    outside = [i for i in trace if not graph["frames"][i]["file"].startswith("torch/")]
+    return (outside or trace)[-1]
+
+
+def _traces(node: dict) -> list[list[int]]:
+    """The frames of each operator of the model that this one stands for; of an input or a weight, none."""
+    return [node.get("source", []), *node.get("more_sources", [])]
 
 
 def draw_graph(graph: dict, anchor: str) -> str | None:

@@ -13,7 +13,7 @@ from recpile.pycompiler.inspection.axes import Axes, user_inputs
 from recpile.pycompiler.inspection.cost import node_cost, stage_cost
 from recpile.pycompiler.program import Program, Stage
 from recpile.pycompiler.schema import DTYPE_NAMES, TensorSpec
-from recpile.pycompiler.source import SourceLine, source_frames
+from recpile.pycompiler.source import SourceLine, source_traces
 
 
 def describe_stages(program: Program) -> dict[str, dict]:
@@ -46,7 +46,10 @@ def _describe(stage: Stage, specs: Mapping[str, TensorSpec]) -> dict:
         if node in outputs:
             told["value"] = outputs[node]
         if node.op == "call_function":
-            told["source"] = [frames.setdefault(frame, len(frames)) for frame in source_frames(node)]
+            traces = [[frames.setdefault(frame, len(frames)) for frame in one] for one in source_traces(node)]
+            told["source"] = traces[0] if traces else []
+            if traces[1:]:
+                told["more_sources"] = traces[1:]
             if stage.kind == "compiled":
                 cost = node_cost(node, axes)
                 told |= {"flops": dict(cost.flops), "bytes": dict(cost.bytes)}

@@ -1,4 +1,4 @@
-"""A model as ONNX: the whole of it in one file where ONNX can say it, else one file a dense stage."""
+"""A model as ONNX: the whole of it in one file where ONNX can say it, and one file a dense stage."""
 
 from __future__ import annotations
 
@@ -38,27 +38,36 @@ class OnnxExport:
 
 
 def export_onnx(
-    model: nn.Module, captured: Program, path: str | Path, inputs: Sequence[Mapping[str, Tensor]]
+    model: nn.Module,
+    captured: Program,
+    path: str | Path,
+    inputs: Sequence[Mapping[str, Tensor]],
+    stages: bool = True,
 ) -> OnnxExport:
     """Writes `captured` (as capture() gave it: fp32, not split) to `path`, checked on the flat `inputs` against eager.
 
-    If ONNX lacks an operator, every dense stage that it can say is written to its own file, `path`'s stem followed by
-    the stage's name; embedding stages are not, and neither is a stage with an operator that ONNX lacks.
+    Every dense stage is written too, to `path`'s stem followed by the stage's name, and checked against the same stage
+    in PyTorch; embedding stages are not, and neither is what has an operator that ONNX lacks. Without `stages` they
+    are written only if the whole cannot be.
     """
     path = Path(path)
     captured = WriteOutPadding().run(captured).program
     missing = unsupported(captured.graph)
     problems = [_said("the whole model", missing)] if missing else []
+    files: list[OnnxFile] = []
     if not missing:
         samples = [Sample(flat, eager(model, captured.schema, flat)) for flat in inputs]
         outputs = [TensorSpec(name, torch.float32, ()) for name in captured.schema.outputs]
         try:
             difference = write(captured.graph, captured.schema.graph_tensors(), outputs, path, samples)
-            return OnnxExport((OnnxFile(path, "the whole model", difference),), ())
+            files.append(OnnxFile(path, "the whole model", difference))
         except OnnxError as error:
             problems = [f"the whole model: {error}"]
-    files = []
+    if files and not stages:
+        return OnnxExport(tuple(files), ())
     split = run_passes(captured, passes(TablePrecision(), "fp32"))
+    if files and len(split.stages) == 1:
+        return OnnxExport(tuple(files), ())  # the one stage is the whole model
     specs = split.value_specs()
     for stage, samples in _stage_samples(split, inputs):
         missing = unsupported(stage.graph)

@@ -195,6 +195,8 @@ def test_run_writes_outputs_and_what_flows_between_stages(folder, exported):
     assert np.load(folder / "between.npz")["embedding/pooled"].shape == (20, 16)
 
 
+@pytest.mark.proves("Checkpoints", "state_dict .pt", "numerics in both runtimes")
+@pytest.mark.proves("Input schema", "Python", "numerics in both runtimes")
 def test_verify_compares_eager_debug_runtime_and_engine(folder, exported):
     ran = recpile(
         folder, "verify", "model.pt2", "--model", "my_model:build", "--checkpoint", "trained.pt", "--inputs", "rows.npz"

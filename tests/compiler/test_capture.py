@@ -171,6 +171,7 @@ def test_a_forward_that_takes_any_further_arguments_is_captured() -> None:
         assert farthest(model, captured(model, X, *more)) == 0
 
 
+@pytest.mark.proves("TorchRec", "KeyedTensor outputs", "refusal")
 def test_a_bare_collection_is_refused() -> None:
     with pytest.raises(CaptureError, match="the model is a bare EmbeddingBagCollection; wrap it"):
         capture(collection(("t", 5, 4, ["f0"])), InputSchema([kjt("f0", name="features")]), "bare")

@@ -29,6 +29,7 @@ def printed(diagnosis: Diagnosis) -> str:
     return capture.get()
 
 
+@pytest.mark.proves("What the user sees", "export --doctor", "graph")
 def test_a_healthy_model_is_right_in_every_case_in_graph_and_artifact(tiny: Path) -> None:
     model, schema = zoo.tiny_dlrm()
     model.train()
@@ -95,6 +96,7 @@ def harmless(self, sparse):
     return pooled.sum(1)
 
 
+@pytest.mark.proves("What the user sees", "export --doctor", "refusal")
 @pytest.mark.parametrize(
     ("function", "line", "wrong"),
     [

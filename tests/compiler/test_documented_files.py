@@ -35,4 +35,4 @@ def test_the_documented_schema_is_the_one_in_python() -> None:
         Jagged("clicked", torch.int32, axis="request"),
         KeyedJagged("sparse", ["user", "item"], weighted=True),
     ]
-    assert parse_schema(shown("input_schema.md")) == InputSchema(inputs, ["score"], ["loss", "score"])
+    assert parse_schema(shown("input_schema.md")) == InputSchema(inputs, ["score"], ["loss", "score"], candidates=50)

@@ -17,7 +17,7 @@ from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.manifest import build_manifest
 from recpile.pycompiler.inspection.dag import draw_dag
 from recpile.pycompiler.inspection.drawing import Arrow, Box, DrawingError, draw
-from recpile.pycompiler.inspection.graph_view import MOST_DRAWN, draw_graph, nearest
+from recpile.pycompiler.inspection.graph_view import MOST_DRAWN, draw_graph, nearest, operators, sources
 from recpile.pycompiler.inspection.page import render_page
 from recpile.pycompiler.inspection.stage_graph import describe_stages
 from recpile.pycompiler.program import Program
@@ -78,6 +78,15 @@ def test_source_lines_are_the_models_not_the_compilers(tiny_described):
     assert not any("pycompiler" in file or "eval_with_key" in file for file in files)
 
 
+def test_an_operator_that_was_merged_is_shown_under_the_line_of_each_that_it_stands_for():
+    frames = [{"file": f"{one}.py", "line": 1, "function": "forward", "text": one, "installed": False} for one in "ab"]
+    node = {"name": "ab", "op": "recpile.x", "inputs": [], "source": [0], "more_sources": [[1]]}
+    node["outputs"] = [{"dtype": "fp32", "shape": ["candidate"]}]
+    graph = {"nodes": [node], "frames": frames}
+    assert [(one.frame["text"], one.operators) for one in sources(graph)] == [("a", ("ab",)), ("b", ("ab",))]
+    assert [frame["text"] for frame in operators(graph, "x")[0].frames] == ["a", "b"]
+
+
 def test_the_dag_is_drawn_from_inputs_over_stages_to_outputs(tiny_described):
     manifest, _ = tiny_described
     svg = ElementTree.fromstring(draw_dag(manifest))
@@ -89,6 +98,7 @@ def test_the_dag_is_drawn_from_inputs_over_stages_to_outputs(tiny_described):
     assert sorted(tips) == ["dense", "dense/squeeze", "embedding/pooled", "sparse.values\nsparse.lengths"]
 
 
+@pytest.mark.proves("What the user sees", "inspect", "graph")
 def test_the_page_has_a_section_for_each_stage_and_every_link_goes_somewhere(tiny_described):
     manifest, graphs = tiny_described
     page = Page(render_page(manifest, graphs, "tiny.pt2", 1000))
@@ -147,6 +157,7 @@ def test_a_graph_too_large_to_help_anyone_is_listed_instead_of_drawn():
     assert draw_graph(graph, "stage-0") is None
 
 
+@pytest.mark.proves("What the user sees", "inspect", "refusal")
 def test_without_graphviz_the_error_says_what_to_install(tiny_described, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DrawingError, match="Graphviz's program `dot`, which is not on the PATH: install"):

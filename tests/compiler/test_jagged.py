@@ -55,6 +55,8 @@ def test_padding_is_torchrecs(length: int) -> None:
     assert empty.to_padded_dense(2).tolist() == [[0, 0], [0, 0]]
 
 
+@pytest.mark.proves("TorchRec", "EmbeddingCollection, unpooled", "refusal")
+@pytest.mark.proves("Plain PyTorch", "attention over a history", "refusal")
 def test_padding_to_the_longest_bag_is_refused() -> None:
     with pytest.raises(ValueError, match="depend on what it is coalesced with; give desired_length"):
         pair()[1]["a"].to_padded_dense()
@@ -71,6 +73,7 @@ def test_a_permuted_input_is_looked_up_where_it_is() -> None:
     assert farthest(model, program) == 0
 
 
+@pytest.mark.proves("Plain PyTorch", "attention over a history", "graph")
 def test_a_padded_history_captures() -> None:
     def function(self, ids: JaggedTensor) -> Tensor:
         return ids.to_padded_dense(4).sum(dim=1)

@@ -25,10 +25,11 @@ def inputs(schema: InputSchema) -> list[dict[str, Tensor]]:
     return [draw(schema, batch, ids=5, longest=longest, seed=batch) for batch in (1, 2, 17) for longest in (3, 0)]
 
 
-def exported(model: nn.Module, program: Program, folder: Path) -> OnnxExport:
-    return export_onnx(model, program, folder / "model.onnx", inputs(program.schema))
+def exported(model: nn.Module, program: Program, folder: Path, stages: bool = False) -> OnnxExport:
+    return export_onnx(model, program, folder / "model.onnx", inputs(program.schema), stages)
 
 
+@pytest.mark.proves("What the user sees", "export --onnx", "graph")
 @pytest.mark.parametrize("name", ["two_sources", "mixed_pooling"])
 def test_a_whole_model_computes_in_onnxruntime_what_eager_computes(name, tmp_path):
     model, schema = getattr(zoo, name)()
@@ -42,6 +43,16 @@ def test_a_whole_model_computes_in_onnxruntime_what_eager_computes(name, tmp_pat
     got = session.run(list(schema.outputs), {one.name: flat[one.name].numpy() for one in session.get_inputs()})
     for mine, wanted in zip(got, eager(model, schema, flat), strict=True):
         torch.testing.assert_close(torch.as_tensor(mine), wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_beside_the_whole_model_each_dense_stage_has_its_own_file(tmp_path):
+    model, schema = zoo.hashed_ids()
+    done = exported(model, captured(model, *schema.inputs), tmp_path, stages=True)
+    assert done.problems == ()
+    written = ["model.onnx", "model-dense_0.onnx", "model-dense_1.onnx"]
+    assert [one.path.name for one in done.files] == written
+    assert max(one.difference for one in done.files) < 1e-6
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written)
 
 
 def test_only_operators_of_onnx_are_in_the_file_and_sizes_bear_the_schemas_names(tmp_path):
@@ -67,6 +78,7 @@ def _zeta() -> tuple[nn.Module, Program]:
     return model, captured(model, kjt("f"), Dense("x"))
 
 
+@pytest.mark.proves("What the user sees", "export --onnx", "refusal")
 def test_an_operator_that_onnx_lacks_is_named_with_its_source_line(tmp_path):
     done = exported(*_zeta(), tmp_path)
     assert done.files == ()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
 import torch
 from compiler.graphs import Computes, captured, farthest
+from rich.console import Console
 from torch import Tensor, nn
 from torchrec.inference.modules import quantize_inference_model
 from zoo import collection
 
 from recpile.pycompiler.capture import capture
-from recpile.pycompiler.outputs import drop_outputs, named_outputs
+from recpile.pycompiler.cli.explain import print_left_out
+from recpile.pycompiler.outputs import drop_outputs, left_out, named_outputs
 from recpile.pycompiler.schema import Dense, InputSchema, KeyedJagged, SchemaError
 from recpile.pycompiler.unused_weights import unused_weights
 
@@ -84,6 +87,22 @@ def test_outputs_are_dropped_by_name() -> None:
         drop_outputs(schema("score"), ["score"])
 
 
+@pytest.mark.parametrize(
+    ("got", "kept", "left"),
+    [
+        ({"loss": LOSS, "score": SCORE, "hint": None}, schema("score"), ("loss",)),
+        (Prediction(LOSS, SCORE), schema("score"), ("loss",)),
+        (Pair(None, SCORE), schema("score"), ()),
+        ({"score": SCORE}, schema("score"), ()),
+        ((LOSS, SCORE), schema("score", returns=("loss", "score")), ("loss",)),
+        ((LOSS, SCORE), schema("a", "b"), ()),
+        (SCORE, schema("score"), ()),
+    ],
+)
+def test_what_the_outputs_do_not_name_is_told(got: object, kept: InputSchema, left: tuple[str, ...]) -> None:
+    assert left_out(got, kept) == left
+
+
 @pytest.mark.proves("Checkpoints", "training-only outputs", "refusal")
 @pytest.mark.parametrize(
     ("outputs", "returns", "message"),
@@ -124,6 +143,16 @@ def test_a_dropped_loss_leaves_the_graph_with_its_head() -> None:
     assert farthest(model, program) < 1e-6
     assert not [node for node in program.graph.graph.nodes if node.target is torch.ops.aten.mean.default]
     assert [table.name for table in program.tables.values()] == ["item"]
+    assert program.left_out == ("loss",)
+
+
+def test_an_export_says_which_outputs_it_left_out() -> None:
+    model = Computes(lambda self, x: {"score": x.sum(1), "aux": x * 2, "loss": None})
+    console = Console(record=True, file=io.StringIO())
+    print_left_out(console, captured(model, X))
+    assert console.export_text().startswith("left out: the model also returns 'aux'; the schema's outputs name 'score'")
+    print_left_out(console, captured(model, X, outputs=("score", "aux")))
+    assert console.export_text() == ""
 
 
 def test_the_weights_that_only_dropped_outputs_read_are_unused() -> None:

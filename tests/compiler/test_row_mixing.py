@@ -24,6 +24,7 @@ X = Dense("x", (3,))
         (lambda self, x: x + torch.arange(x.shape[0]).unsqueeze(1), ["aten.arange"]),
         (lambda self, x: x + torch.cumsum(x, 0), ["aten.cumsum"]),
         (lambda self, x: x + x[0], ["aten.select"]),
+        (lambda self, x: x[torch.argsort(x[:, 0])], ["aten.argsort"]),
         (lambda self, x: (x @ x.t()) @ x, ["aten.matmul"]),
         (lambda self, x: torch.softmax(x, dim=1) - x.mean(1, keepdim=True), []),
     ],

@@ -19,6 +19,7 @@ WHOLE = InputSchema(
     ],
     outputs=["score"],
     returns=["loss", "score"],
+    candidates=50,
 )
 
 
@@ -31,6 +32,7 @@ def test_a_schema_is_written_for_people() -> None:
         "  sparse: {kind: keyed_jagged, keys: [user, 'no'], dtype: int64}\n"
         "outputs: [score]\n"
         "returns: [loss, score]\n"
+        "candidates: 50\n"
     )
 
 
@@ -70,6 +72,8 @@ def test_what_is_left_out_is_as_in_python(tmp_path: Path) -> None:
         ("inputs: {x: {kind: dense, axis: 1}}", "input 'x': got axis 1; use a str"),
         ("inputs: {3: {kind: dense}}", "got input name 3; names are text"),
         ("inputs: {x: {kind: dense}}\noutputs: score", "got outputs 'score'; use a list of one or more names"),
+        ("inputs: {x: {kind: dense}}\ncandidates: 0", "s.yaml: InputSchema: got candidates 0; use how many a request"),
+        ("inputs: {x: {kind: dense}}\ncandidates: many", "got candidates 'many'; use how many a request brings, 1 or"),
         ("inputs:\n  x: {kind: dense}\n  x: {kind: dense}", "s.yaml, line 3: 'x' is given twice"),
         ("inputs: {", "s.yaml, line 1: "),
     ],

@@ -39,6 +39,7 @@ def two_towers() -> tuple[nn.Module, Program]:
     return model, captured(model, kjt("f0", "f1"))
 
 
+@pytest.mark.proves("The passes", "batch tables", "graph")
 def test_two_collections_become_one_lookup_of_all_their_tables() -> None:
     model, program = two_towers()
     after = batched(program)
@@ -74,6 +75,7 @@ def test_a_second_run_changes_nothing() -> None:
     ]
 
 
+@pytest.mark.proves("The passes", "batch tables", "refusal")
 def test_a_single_lookup_is_declined_with_the_reason() -> None:
     program = captured(Towers(collection(("a", 5, 4, ["f0"]))), kjt("f0"))
     result = BatchTables().run(program)

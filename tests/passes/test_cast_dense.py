@@ -216,6 +216,7 @@ def test_an_unknown_type_is_refused_with_the_types_there_are() -> None:
         CastDense("fp8")
 
 
+@pytest.mark.proves("The passes", "dense precision", "graph")
 def test_layers_may_have_types_of_their_own() -> None:
     model = Computes(
         lambda self, x: self.out(self.third(torch.relu(self.second(torch.relu(self.first(x)))))).squeeze(1),

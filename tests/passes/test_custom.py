@@ -92,6 +92,7 @@ def model() -> nn.Module:
 INPUTS = (Dense("x", (3,)), kjt("f0", "f1"))
 
 
+@pytest.mark.proves("What the user sees", "a custom pass", "graph")
 def test_the_documents_pass_does_what_the_document_says(folder: Path) -> None:
     one, original = load_pass("my_passes:ExactGelu"), model()
     program = captured(original, *INPUTS)
@@ -146,6 +147,7 @@ def test_a_function_or_an_object_may_be_named(folder: Path) -> None:
     assert vars(load_pass("other_passes:ready")) == {"limit": 4}
 
 
+@pytest.mark.proves("What the user sees", "a custom pass", "refusal")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -139,11 +139,26 @@ def test_other_offsets_are_made_lengths_in_the_graph(last: bool) -> None:
     assert farthest(model, program) < 1e-6
 
 
-@pytest.mark.proves("Plain PyTorch", "modulo", "graph")
-def test_ids_computed_in_the_graph_stay_in_front_of_the_lookup() -> None:
-    model = Computes(lambda self, x: self.e((x * 2654435761) % 5), e=nn.Embedding(5, 4))
+@pytest.mark.parametrize(
+    ("ids", "last"),
+    [
+        pytest.param(
+            lambda x: (x * 2654435761) % 5,
+            "remainder",
+            marks=[pytest.mark.proves("Plain PyTorch", one, "graph") for one in ("modulo", "hashing")],
+        ),
+        pytest.param(lambda x: x.clamp(0, 4), "clamp", marks=pytest.mark.proves("Plain PyTorch", "clamp", "graph")),
+        pytest.param(
+            lambda x: torch.bucketize(x, torch.tensor([1, 10, 100])),
+            "bucketize",
+            marks=pytest.mark.proves("Plain PyTorch", "bucketize", "graph"),
+        ),
+    ],
+)
+def test_ids_computed_in_the_graph_stay_in_front_of_the_lookup(ids, last: str) -> None:
+    model = Computes(lambda self, x: self.e(ids(x)), e=nn.Embedding(5, 4))
     program = found(model, Dense("x", dtype=IDS))
-    assert source(program)[0] == "remainder"
+    assert source(program)[0] == last
     assert farthest(model, program, ids=1000) == 0
 
 
@@ -161,6 +176,9 @@ def test_tables_in_lists_and_dicts_have_the_names_of_their_modules() -> None:
     assert [table.name for table in program.tables.values()] == ["parts.city", "parts.more.0"]
 
 
+@pytest.mark.proves("Plain PyTorch", "nn.Embedding", "refusal")
+@pytest.mark.proves("Plain PyTorch", "nn.EmbeddingBag, 2-D ids", "refusal")
+@pytest.mark.proves("Plain PyTorch", "padding_idx", "refusal")
 def test_what_is_no_table_lookup_is_declined_with_the_reason() -> None:
     x = Dense("x", (3,), IDS)
     maximum = Computes(lambda self, x: self.e(x), e=nn.EmbeddingBag(5, 4, mode="max"))

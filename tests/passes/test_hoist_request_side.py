@@ -19,8 +19,9 @@ from recpile.passes.invariants import verify
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.passes.remove_identities import RemoveIdentities
+from recpile.pycompiler.capture import capture
 from recpile.pycompiler.program import Program
-from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST, Dense, Input, Jagged, KeyedJagged
+from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST, Dense, Input, InputSchema, Jagged, KeyedJagged
 
 IDS = torch.int64
 USER, ITEM = Dense("user", (8,), axis="request"), Dense("item", (8,))
@@ -73,6 +74,14 @@ def test_the_report_says_what_that_saves() -> None:
     assert f"at 200 candidates that saves {flops * 199:,} FLOPs ({flops} for each but the first)" in reason
 
 
+def test_the_report_is_of_as_many_candidates_as_the_schema_says() -> None:
+    program = capture(towers().eval(), InputSchema((USER, ITEM), candidates=11), "small")
+    (reason,) = reasons(HoistRequestSide().run(program).program, "HoistRequestSide", did=True).values()
+    assert f"at 11 candidates that saves {(2 * 8 * 16 + 16 + 2 * 16 * 4) * 10:,} FLOPs" in reason
+
+
+@pytest.mark.proves("The passes", "request side once", "graph")
+@pytest.mark.proves("Plain PyTorch", "towers", "graph")
 def test_answers_are_those_of_the_model() -> None:
     model = towers()
     whole = staged(model, USER, ITEM)
@@ -102,6 +111,7 @@ def test_lookups_of_a_request_are_made_once_and_apart_from_those_of_candidates()
     assert farthest(model, program, program) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "attention over a history", "graph")
 def test_a_history_is_padded_and_projected_once_and_attended_by_every_candidate() -> None:
     rows = EmbeddingCollection(
         tables=[EmbeddingConfig(name="h", num_embeddings=20, embedding_dim=8, feature_names=["h"])]
@@ -119,6 +129,22 @@ def test_a_history_is_padded_and_projected_once_and_attended_by_every_candidate(
     program = hoisted(model, *inputs)
     linears = [node for node in program.graph.graph.nodes if node.target is aten.linear.default]
     assert sorted(axis(node, program) for node in linears) == ["candidate", "request", "request"]
+    whole = staged(model, *inputs)
+    assert farthest(model, whole, whole) < 1e-6
+
+
+def test_keys_and_values_of_pytorchs_own_attention_are_projected_once() -> None:
+    def score(self, history, item) -> Tensor:
+        query = self.item(item).unsqueeze(1)
+        return self.attention(query, history, history, need_weights=False)[0].squeeze(1).sum(dim=1)
+
+    torch.manual_seed(0)
+    model = Computes(score, attention=nn.MultiheadAttention(8, 2, batch_first=True), item=nn.Linear(8, 8))
+    inputs = (Dense("history", (5, 8), axis="request"), ITEM)
+    program = hoisted(model, *inputs)
+    (reason,) = reasons(program, "HoistRequestSide", did=True).values()
+    assert f"({2 * 5 * 8 * 16:,} for each but the first)" in reason
+    assert repeats(program) == [["5", "16"]]
     whole = staged(model, *inputs)
     assert farthest(model, whole, whole) < 1e-6
 
@@ -143,6 +169,7 @@ def test_what_mixes_requests_is_left_on_the_candidate_side() -> None:
     assert repeats(result.program) == [["8"]]
 
 
+@pytest.mark.proves("The passes", "request side once", "refusal")
 def test_ids_of_a_request_that_are_not_looked_up_are_refused_by_line() -> None:
     model = Computes(lambda self, words, item: item + words.values().float().cumsum(0).sum())
     with pytest.raises(ValueError, match=r"cumsum.* reads ids of the request-axis input 'words.values'.*'candidate'"):

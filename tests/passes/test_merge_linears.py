@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from compiler.graphs import Computes, captured, reasons
 from compiler.layers import fused, operators, relative
@@ -74,6 +75,7 @@ def test_one_bias_of_two_is_enough_for_a_bias() -> None:
     assert relative(model, fused(program, MergeLinears())) < 1e-6
 
 
+@pytest.mark.proves("The passes", "fusion", "refusal")
 def test_a_bottleneck_is_declined_with_the_numbers() -> None:
     torch.manual_seed(0)
     model = Computes(lambda self, x: self.cross(x), cross=LowRankCrossNet(6, 1, 2))

@@ -72,6 +72,7 @@ def test_over_ranges_codes_go_from_layer_to_layer() -> None:
     assert aten.relu.default not in targets(stage)
 
 
+@pytest.mark.proves("The passes", "dense precision", "graph")
 @pytest.mark.parametrize(("dtype", "at_most"), [("int8", 2e-3), ("int8-static", 2e-2)])
 def test_answers_are_close_to_the_models(dtype: str, at_most: float) -> None:
     model = deep()
@@ -146,6 +147,7 @@ def test_what_stays_fp32_says_why() -> None:
     }
 
 
+@pytest.mark.proves("The passes", "dense precision", "refusal")
 def test_int8_static_without_calibration_rows_or_with_too_few_is_refused() -> None:
     with pytest.raises(ValueError, match=r"int8-static needs calibration rows.* give --calibration FILE, or use int8"):
         QuantizeDense("int8-static")
@@ -156,7 +158,9 @@ def test_int8_static_without_calibration_rows_or_with_too_few_is_refused() -> No
 def test_calibration_rows_that_blow_a_layer_up_are_refused() -> None:
     first, out = nn.Linear(64, 64), nn.Linear(64, 1)
     model = Computes(lambda self, x: self.out(self.first(x / 0)).squeeze(1), first=first, out=out)
-    with pytest.raises(PassError, match="input is not finite on the calibration rows"):
+    with pytest.raises(
+        PassError, match=r"layer '.*', aten.linear.default .*: its input is not finite on the calibration rows"
+    ):
         quantized(model, "int8-static")
 
 

@@ -28,6 +28,7 @@ def dropped_and_copied(x: Tensor) -> Tensor:
     return torch.relu((x.detach().clone().expand(-1, 6)[:, :] * 1).to(torch.float32))
 
 
+@pytest.mark.proves("The passes", "cleanup", "graph")
 def test_what_does_nothing_between_two_operators_goes() -> None:
     model, program = of_x(lambda x: torch.sigmoid(dropped_and_copied(x)))
     assert len(operators(program)) > 5
@@ -91,6 +92,7 @@ def test_an_operator_that_changes_its_input_stays(function, stays) -> None:
     assert farthest(model, after) == 0
 
 
+@pytest.mark.proves("The passes", "cleanup", "refusal")
 def test_adding_zero_to_floats_is_declined_for_its_sign() -> None:
     _, program = of_x(lambda x: torch.atan(torch.reciprocal(torch.relu(x) + 0)))
     result = RemoveNoOps().run(program)

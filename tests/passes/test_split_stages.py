@@ -205,6 +205,7 @@ def test_the_shared_models_answer_as_eager_does(name: str) -> None:
     assert farthest(model, program, ids=7) < 1e-6
 
 
+@pytest.mark.proves("The passes", "split", "refusal")
 def test_a_size_that_depends_on_the_data_cannot_cross_and_says_where_it_arose() -> None:
     class Filters(nn.Module):
         def __init__(self) -> None:

@@ -33,14 +33,41 @@ def three() -> tuple[nn.Module, Program]:
     return mixture(expert(), expert(), expert())
 
 
+@pytest.mark.proves("Plain PyTorch", "mixture of experts", "graph")
+@pytest.mark.proves("The passes", "fusion", "graph")
 def test_experts_become_one_wide_layer_and_one_batched_product() -> None:
     model, program = three()
     assert operators(program).count("linear") == 6
     after = fused(program, StackBranches())
     computed = [one for one in operators(after) if one != "sym_size"]
-    assert computed[:6] == ["linear", "gelu", "view", "transpose", "bmm", "add"]
+    assert computed[:7] == ["linear", "gelu", "view", "transpose", "clone", "bmm", "add"]
     assert operators(after).count("linear") == 1
     assert relative(model, after) < 1e-6
+
+
+def wide(count: int, hidden: int) -> tuple[nn.Module, Program]:
+    return mixture(*(nn.Sequential(nn.Linear(6, hidden), nn.ReLU(), nn.Linear(hidden, 4)) for _ in range(count)))
+
+
+@pytest.mark.parametrize(("dtype", "products"), [("fp32", 2), ("bf16", 1)])
+def test_in_fp32_no_more_are_stacked_than_fit_the_cache(dtype: str, products: int) -> None:
+    model, program = wide(5, 128)
+    after = fused(program, StackBranches(dtype))
+    assert operators(after).count("bmm") == products
+    assert relative(model, after) < 1e-6
+
+
+def test_branches_that_are_too_wide_for_two_are_declined_in_fp32() -> None:
+    _, program = wide(3, 300)
+    result = StackBranches().run(program)
+    assert not result.changed
+    (reason,) = reasons(result.program, "StackBranches", did=False).values()
+    assert reason.startswith("are 300 columns wide each: two in fp32 would leave the cache")
+
+
+def test_an_unknown_type_is_refused_with_the_types_there_are() -> None:
+    with pytest.raises(ValueError, match="dense dtype: got 'fp8'; use one of fp32, bf16"):
+        StackBranches("fp8")
 
 
 def test_the_log_names_the_first_layer_of_each() -> None:
@@ -100,6 +127,7 @@ def test_experts_and_gates_over_one_input_are_two_groups() -> None:
     assert relative(model, after) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "mixture of experts", "refusal")
 @pytest.mark.parametrize(
     "experts",
     [

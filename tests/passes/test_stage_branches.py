@@ -24,6 +24,7 @@ def test_large_towers_are_stages_beside_each_other_and_what_joins_them_a_third()
     assert "may run beside others, which saves" in program.log[-3].reason
 
 
+@pytest.mark.proves("The passes", "split", "graph")
 def test_their_answers_are_the_models() -> None:
     model = TwoTowers(1024)
     program = split(model, *BOTH)
@@ -31,6 +32,7 @@ def test_their_answers_are_the_models() -> None:
     assert farthest(model, program) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "towers", "refusal")
 def test_small_towers_stay_in_one_stage() -> None:
     assert [name for name, *_ in shown(split(TwoTowers(64), *BOTH))] == ["dense"]
 

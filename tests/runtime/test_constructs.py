@@ -36,6 +36,9 @@ MODELS = {
         ("Plain PyTorch", "towers"),
         ("Plain PyTorch", "mixture of experts"),
         ("Plain PyTorch", "several outputs"),
+        ("The passes", "batch tables"),
+        ("The passes", "fusion"),
+        ("The passes", "cleanup"),
     ],
     "plain": [
         ("Plain PyTorch", "nn.Embedding"),

@@ -34,6 +34,7 @@ class Wide(nn.Module):
         return torch.sigmoid(self.over(joined)).squeeze(1)
 
 
+@pytest.mark.proves("The passes", "dense precision", "numerics in both runtimes")
 @pytest.mark.parametrize("dtype", ["int8", "int8-static"])
 def test_int8_layers_answer_alike_in_both_runtimes_and_in_company(tmp_path, dtype):
     torch.manual_seed(0)

@@ -117,6 +117,8 @@ def test_requests_coalesce_along_both_axes_and_each_gets_its_own(ranker, pad):
     engine.stop()
 
 
+@pytest.mark.proves("Plain PyTorch", "modulo", "refusal")
+@pytest.mark.proves("Plain PyTorch", "hashing", "refusal")
 def test_an_id_computed_out_of_range_is_an_error_for_requests_only(ranker):
     # Loading has run item 0, which there is not: rows that nobody sent are no reason to refuse a model.
     engine = Engine(str(ranker), instances=1)

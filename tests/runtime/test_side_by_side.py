@@ -34,6 +34,7 @@ def test_each_tower_is_a_stage_with_a_time_of_its_own(towers):
     engine.stop()
 
 
+@pytest.mark.proves("The passes", "split", "numerics in both runtimes")
 @pytest.mark.parametrize("instances", [1, 2])
 def test_the_engine_answers_as_the_debug_runtime_does_bit_for_bit(towers, instances):
     engine, runtime = Engine(str(towers), instances=instances), DebugRuntime(towers)

@@ -1,0 +1,213 @@
+"""The ways in which torch.export fails, each with its reason and the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from recpile.pycompiler.decisions import Decision
+
+# What a line of Python asks of a tensor, as it is written: reading a value, and choosing by one.
+_READS = (
+    r"\.item\(",
+    r"\.tolist\(",
+    r"\.numpy\(",
+    r"\b(?:np|numpy|math)\.\w+",
+    r"(?<![.\w])(?:int|float|bool|range|round|len|min|max|sum|sorted)\(",
+    r"\btorch\.tensor\(",
+)
+_CHOOSES = (r"^(?:if|elif|while|assert)\b", r"\b(?:if|and|or|not|in)\b")
+_MOST_CONDITIONS = 3
+_KEEP_SIZES = (
+    "keep the size, and mask what is not wanted: torch.where instead of x[mask], nonzero or unique; or filter ids "
+    "before they are sent"
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What was raised: torch's words, the operator ("aten.mm.default", or ""), the line of the model ("" if unknown),
+    and what was watched while it was traced."""
+
+    said: str
+    operator: str
+    source: str
+    decisions: Sequence[Decision]
+
+    @property
+    def code(self) -> str:
+        return self.source.partition(": ")[2]
+
+    def written(self, patterns: Sequence[str]) -> str:
+        """The first of these constructs of Python that the line has, as in "int()"; "" if it has none."""
+        found = next((match[0] for one in patterns if (match := re.search(one, self.code))), "")
+        return f"{found}…)" if found.endswith("(") else found
+
+
+def called(source: str) -> str:
+    """What a line of Python calls first, such as "torch.topk(…)", or else chooses by ("'if'"); "" for neither."""
+    code = source.partition(": ")[2]
+    if found := re.search(r"(?:\w+\.)+\w+\(|(?<!def )\b\w+\(", code):
+        return f"{found[0]}…)"
+    chosen = next((match[0] for one in _CHOOSES if (match := re.search(one, code))), "")
+    return f"'{chosen}'" if chosen else ""
+
+
+@dataclass(frozen=True)
+class Told:
+    reason: str
+    way_out: str
+    at: str = ""  # if not the operator
+    source: str = ""  # if not the line at which it was raised
+
+
+def _on_values(match: re.Match, failure: Failure) -> Told:
+    expression, sizes = match[1], match[2]
+    if failure.written(_READS):
+        return _reads(match, failure)
+    if sizes != "none":
+        return Told(f"the size of a tensor depends on the data ({expression})", _KEEP_SIZES)
+    if failure.operator:
+        return Told(
+            f"operator {failure.operator} asks for a number that only the data has",
+            "give it the number (such as num_classes, minlength, output_size), or keep it a tensor",
+        )
+    if chosen := failure.written(_CHOOSES):
+        return Told(
+            "Python control flow on tensor values (if, while, and, or, assert)",
+            "the graph must hold both sides: use torch.where(condition, a, b), or torch.cond for sides that cost much",
+            at=f"'{chosen}'",
+        )
+    return Told(
+        "Python takes a tensor's value for a number (as an index of a list, a size, a condition)",
+        "make the list a tensor (register_buffer) and index that; choose with torch.where(condition, a, b)",
+        at="Python's use of the value",
+    )
+
+
+def _reads(match: re.Match, failure: Failure) -> Told:
+    read = failure.written(_READS)
+    library = read.startswith(("np.", "numpy.", "math.")) or "numpy" in failure.said
+    return Told(
+        "a tensor's value is read into Python (.item(), .tolist(), .numpy(), int(), float(), range(), numpy, math)",
+        "keep it a tensor, and index, multiply or compare with it"
+        + ("; PyTorch has most functions of numpy and math under the same name" if library else "")
+        + ("; torch.stack makes one tensor of several" if read.startswith("torch.tensor") else ""),
+        at=read or "what takes the tensor out of PyTorch",
+    )
+
+
+def _memory(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        "what is no operator of PyTorch reads a tensor's memory (a C extension, copy.deepcopy, data_ptr, DLPack)",
+        "use x.clone() for a copy; wrap a kernel of your own with torch.library.custom_op, and register_fake",
+        at=failure.operator or "what reads the memory",
+    )
+
+
+def _formats(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        "a tensor's value is written into text", "leave it out of forward: a served model prints nothing", "f-string"
+    )
+
+
+def _gradients(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        "its forward computes gradients (backward, torch.autograd.grad)",
+        "an artifact has none: write the derivative out, or do it under self.training only",
+        at="autograd",
+    )
+
+
+def _hidden_write(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        "its forward writes into a weight or a buffer unseen by PyTorch (through .data)",
+        "requests share the model, so nothing may be left behind: compute a new tensor instead of writing into one "
+        "(weight * 0.9 instead of weight.data.mul_(0.9)), or do it under self.training only",
+        at="a write that torch.export cannot follow",
+    )
+
+
+def _constant(match: re.Match, failure: Failure) -> Told:
+    made = [one for one in failure.decisions if one.kind == "guard" and "==" in one.condition and one.source]
+    source = "\n  ".join(dict.fromkeys(one.source for one in made)) or failure.source
+    if ".tolist(" in source:
+        return replace(_reads(match, failure), at=".tolist(…)", source=source)
+    return Told(
+        f"sizes fixed in the code (such as a batch size in a reshape) make '{match[1]}' always {match[2]}",
+        "write -1 for the batch, x.shape[0] instead of len(x), and operators on whole tensors instead of a Python loop "
+        "over rows; for a choice by size use torch.where",
+        source=source,
+    )
+
+
+def _branch_on_size(match: re.Match, failure: Failure) -> Told:
+    guards = [one for one in failure.decisions if one.kind == "guard" and one.source]
+    conditions = list(dict.fromkeys(one.condition for one in guards))
+    more = len(conditions) - _MOST_CONDITIONS
+    shown = ", ".join(conditions[:_MOST_CONDITIONS]) + (f" and {more} more" if more > 0 else "")
+    return Told(
+        f"it branches on the size of '{match[1]}'" + (f": only {shown} would be in the graph" if guards else ""),
+        "an artifact serves every batch size: compute without the branch, choose with torch.where, and keep rows rows "
+        "in a reshape",
+        source="\n  ".join(dict.fromkeys(one.source for one in guards)),
+    )
+
+
+def _fixed(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        f"sizes fixed in the code (such as a batch size in a reshape): {match[1]} does not fit every batch",
+        "write -1 for the batch; for a choice by size use torch.where",
+    )
+
+
+def _no_fake(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        f"operator {match[1]} has no fake kernel, which tells the shape of its result",
+        f"register one: @torch.library.register_fake('{match[1]}') def _(…): return a new empty tensor of that shape",
+        at=match[1],
+    )
+
+
+def _unsupported(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        f"operator {match[1]} is not one that torch.export knows",
+        "write it with PyTorch's dense operators, or wrap it with torch.library.custom_op and register_fake",
+        at=match[1],
+    )
+
+
+def _shape_of_data(match: re.Match, failure: Failure) -> Told:
+    return Told(f"the size of what operator {match[1]} gives depends on the data", _KEEP_SIZES, at=match[1])
+
+
+def _device(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        "a device is fixed in the code",
+        "create tensors on the input's device (device=x.device); an artifact is compiled for the CPU",
+    )
+
+
+KINDS: tuple[tuple[str, Callable[[re.Match, Failure], Told]], ...] = (
+    (r"(?s)data-dependent expression (.+?) \(unhinted.*?Size-like symbols: ([^)]*)\)", _on_values),
+    (r"DynamicOutputShapeException: ([\w:.]+)", _shape_of_data),
+    (r"UnsupportedOperatorException: ([\w:.]+)", _unsupported),
+    (r"[Dd]ata[- ]?[Dd]ependent ?(?:[Oo]utput|operator|expression)", _reads),
+    (r"calling \.item\(\) on a Tensor|but its data is not allocated yet", _reads),
+    (r"(?s)marked (\w+) as dynamic but your code specialized it to be a constant \((\d+)\)", _constant),
+    (r"Not all values of (\w+) =", _branch_on_size),
+    (r"(shape '\[[^']*\]') is invalid for input of size", _fixed),
+    (r"no fake impl registered for <CustomOpDef\(([\w:]+)\)>", _no_fake),
+    (r"(?:Missing|no|No) fake (?:impl|kernel)[^'<]*?for ([\w:.]+)", _no_fake),
+    (r"Could not run '([\w:.]+)' with arguments from the 'Meta' backend", _no_fake),
+    (r"(?:^|: )([\w]+::?[\w.]+): attempted to run this operator with Meta tensors", _no_fake),
+    (r"(?:Unsupported|unsupported) (?:operator|function)[: ]+([\w:.]+)", _unsupported),
+    (r"\.numpy\(\) is not supported", _reads),
+    (r"Cannot access data pointer of Tensor", _memory),
+    (r"unsupported format string passed to \w*Tensor", _formats),
+    (r"does not require grad and does not have a grad_fn", _gradients),
+    (r"fake tensor in the exported program constant's list", _hidden_write),
+    (r"not linked with support for \w+ devices|Torch not compiled with CUDA|No CUDA GPUs|NVIDIA driver", _device),
+    (r"is not on the expected device", _device),
+)
