@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 CPP_FILES := $(shell git ls-files 'runtime_cpp/*.cc' 'runtime_cpp/*.h' 'tests/cpp/*.cc' 'tests/cpp/*.h' 'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'benchmarks/*.cc' 'benchmarks/*.h')
 BUILD_INPUTS := $(shell find runtime_cpp tests/cpp CMakeLists.txt pyproject.toml -type f \( -name '*.cc' -o -name '*.h' -o -name '*.proto' -o -name 'CMakeLists.txt' -o -name '*.toml' \) 2>/dev/null)
 
-.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-branches bench-dense bench-request bench-tables bench-quantization sanitize fuzz clean
+.PHONY: help setup demo test test-fast coverage check format bench bench-serving bench-fusions bench-branches bench-dense bench-request bench-tables bench-quantization sanitize sanitize-address sanitize-thread fuzz clean
 
 help:
 	@echo "make demo    train on MovieLens-100K, export, serve from C++, and prove parity (minutes)"
@@ -18,7 +18,7 @@ help:
 	@echo "make check   format, lint and types"
 	@echo "make format  apply the formatters"
 	@echo "make bench   benchmarks of the engine; make bench-serving: of the server; make bench-fusions: of fusions; -branches, -dense, -request, -tables, -quantization"
-	@echo "make sanitize  the C++ tests with address, undefined-behaviour and thread sanitizers"
+	@echo "make sanitize  the C++ tests with sanitizers: sanitize-address (and undefined behaviour), then sanitize-thread"
 	@echo "make fuzz    the fuzzers, FUZZ_SECONDS each (60)"
 
 setup: $(VENV)/.built
@@ -56,13 +56,14 @@ bench: setup
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	for artifact in demo-out/*.pt2; do build/*/benchmarks/recpile_engine_benchmark $$artifact; done
 
-# The server under open-loop load, beside a Python server of the same model; while it reloads; and under overload.
+# The server under open-loop load, beside a Python server of the same model; while it reloads; under overload; recording.
 bench-serving: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	$(BIN)/python -m benchmarks.serving.run build/*/benchmarks/recpile_load
 	$(BIN)/python -m benchmarks.serving.reload build/*/benchmarks/recpile_load
 	$(BIN)/python -m benchmarks.serving.overload build/*/benchmarks/recpile_load
+	$(BIN)/python -m benchmarks.serving.recording build/*/benchmarks/recpile_load
 
 # What each fusion is worth, into the table of docs/fusions.md: tens of minutes, on a machine that does nothing else.
 bench-fusions: setup
@@ -85,8 +86,13 @@ bench-tables: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/table_types.py --docs docs/quantization.md
 
 # Our own code, but for what runs inside libtorch: that is not built for sanitizers.
-sanitize: $(VENV)/.packages
-	scripts/sanitize.sh "$(VENV)" $(JOBS)
+sanitize: sanitize-address sanitize-thread
+
+sanitize-address: $(VENV)/.packages
+	scripts/sanitize.sh "$(VENV)" $(JOBS) address,undefined
+
+sanitize-thread: $(VENV)/.packages
+	scripts/sanitize.sh "$(VENV)" $(JOBS) thread
 
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.packages

@@ -30,8 +30,8 @@ class GuardedParse {
 
 }  // namespace recpile::rpc
 
-// Every request of the service. To be seen before gRPC is asked to read one: whoever includes the generated service
-// includes this first, the generated code itself by an option of the compiler.
+// Every request of the service but infer's, which infer_message.h reads. To be seen before gRPC is asked to read one:
+// whoever includes the generated service includes this first, the generated code itself by an option of the compiler.
 namespace grpc {
 
 template <class Message>
@@ -51,8 +51,6 @@ template <>
 class SerializationTraits<inference::ModelConfigRequest> : public Guarded<inference::ModelConfigRequest> {};
 template <>
 class SerializationTraits<inference::ModelStatisticsRequest> : public Guarded<inference::ModelStatisticsRequest> {};
-template <>
-class SerializationTraits<inference::ModelInferRequest> : public Guarded<inference::ModelInferRequest> {};
 template <>
 class SerializationTraits<inference::RepositoryIndexRequest> : public Guarded<inference::RepositoryIndexRequest> {};
 template <>
