@@ -47,7 +47,7 @@ test-fast: setup
 
 # docs/coverage.md, from the tests that prove what is in it: minutes.
 coverage: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --coverage-table docs/coverage.md
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --coverage-table docs/coverage.md
 
 # The engine with and without coalescing, on the artifacts of `make demo`.
 bench: setup

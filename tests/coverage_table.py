@@ -71,34 +71,37 @@ class _Table:
         self.proofs: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         self.published: dict[str, tuple[str, float]] = {}
         self.in_runtimes: dict[str, float] = {}
-        self.wanted: dict[str, list[tuple[str, str, str]]] = {}
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        kept = []
+        kept, others = [], []
         for item in items:
             claims = [(*mark.args,) for mark in item.iter_markers("proves")]
             for area, construct, how in claims:
                 if construct not in CONSTRUCTS.get(area, ()) or how not in HOW:
                     raise pytest.UsageError(f"{item.nodeid} proves {area!r}, {construct!r}, {how!r}: not in the table")
-            if claims or item.get_closest_marker("published"):
-                self.wanted[item.nodeid] = claims
-                kept.append(item)
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in self.wanted])
+            # With the report they come to the process that writes the table: tests may run in several.
+            item.user_properties += [("proves", claim) for claim in claims]
+            (kept if claims or item.get_closest_marker("published") else others).append(item)
+        config.hook.pytest_deselected(items=others)
         items[:] = kept
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call" or not report.passed:
             return
-        for claim in self.wanted.get(report.nodeid, ()):
-            self.proofs[claim].append(report.nodeid)
         for kind, value in report.user_properties:
-            if kind == "published" and isinstance(value, tuple):
+            if not isinstance(value, (tuple, list)):
+                continue
+            if kind == "proves":
+                area, construct, how = value
+                self.proofs[area, construct, how].append(report.nodeid)
+            elif kind == "published":
                 self.published[value[0]] = (value[1], value[2])
-            elif kind == "runtimes" and isinstance(value, tuple):
+            elif kind == "runtimes":
                 self.in_runtimes[value[0]] = value[1]
 
-    def pytest_sessionfinish(self) -> None:
-        self.path.write_text("\n".join(self._lines()) + "\n")
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not hasattr(session.config, "workerinput"):  # which pytest-xdist gives the processes that it starts
+            self.path.write_text("\n".join(self._lines()) + "\n")
 
     def _lines(self) -> list[str]:
         lines = [
@@ -135,7 +138,7 @@ def _tests(ids: list[str]) -> str:
     """The first test, by its file and name; how many more there are."""
     if not ids:
         return ""
-    file, _, name = ids[0].removeprefix("tests/").partition("::")
+    file, _, name = min(ids).removeprefix("tests/").partition("::")
     name = name.partition("[")[0]
     more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
     return f"`{name}` ([{file}](../tests/{file})){more}"

@@ -88,6 +88,17 @@ def test_a_message_that_is_none_is_the_clients_fault(server):
             assert "no ModelInferRequest" in (error.value.details() or "")
 
 
+def test_names_that_are_no_text_are_refused_and_do_not_fill_the_log(tiny, tmp_path):
+    with ServerProcess(tiny, log=tmp_path / "log") as server:
+        with grpc.insecure_channel(server.grpc_url) as channel:
+            infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            with pytest.raises(grpc.RpcError) as error:
+                infer(b"\x0a\x02\xff\xfe", timeout=20)
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert server.stop() == 0
+    assert "UTF-8" not in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 500])
 def test_answers_are_the_debug_runtimes(server, runtime, batch):
     flat = random_inputs(runtime.manifest, batch, seed=batch)

@@ -1,5 +1,6 @@
 #include "rpc/server.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -18,6 +19,11 @@
 
 namespace recpile::rpc {
 namespace {
+
+// Protobuf complains to stderr of every text that is not UTF-8, which whoever reaches the port may send without end.
+void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  spdlog::debug("protobuf: {}", message);
+}
 
 constexpr int kMessageWindowBytes = 1 << 20;
 constexpr int kFrameBytes = 256 << 10;
@@ -38,6 +44,7 @@ class Server::Impl {
   }
 
   Status Bind() {
+    google::protobuf::SetLogHandler(LogOfProtobuf);
     grpc::ServerBuilder builder;
     const int limit = static_cast<int>(std::min<uint64_t>(options_.max_request_bytes, std::numeric_limits<int>::max()));
     const int timeout = static_cast<int>(options_.timeout.count());
