@@ -47,7 +47,7 @@ test-fast: setup
 
 # docs/coverage.md, from the tests that prove what is in it: minutes.
 coverage: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --coverage-table docs/coverage.md
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --coverage-table=docs/coverage.md tests
 
 # The engine with and without coalescing, on the artifacts of `make demo`.
 bench: setup
