@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fusions import Run, loaded
+from page import renew_table
 from torch import nn
 from torch.export.pt2_archive._package import package_pt2
 
@@ -29,7 +30,6 @@ from recpile.pycompiler.lower import lower
 from recpile.pycompiler.schema import Dense, InputSchema
 
 WIDTHS, BATCHES, ROUNDS = (512, 1024, 1024, 256), (1, 16, 128, 512), 25
-_BEGIN, _END = "<!-- begin dense types -->\n", "<!-- end dense types -->"
 
 
 class Network(nn.Module):
@@ -83,9 +83,7 @@ def main() -> None:
             lines.append(f"| `{dtype}` | {' | '.join(row)} | {error:.1g} |")
     print("\n".join(lines))
     if options.docs:
-        text = options.docs.read_text(encoding="utf-8")
-        before, after = text.split(_BEGIN)[0], text.split(_END)[1]
-        options.docs.write_text(before + _BEGIN + "\n".join(lines) + "\n" + _END + after, encoding="utf-8")
+        renew_table(options.docs, "dense types", lines)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from page import renew_table
 
 from recpile.models.demo import ENTRY
 from recpile.models.train import CALIBRATION, CHECKPOINT, HELD_OUT
@@ -25,9 +26,6 @@ from recpile.pycompiler.evaluation.statistics import quality_of, relative_loss, 
 from recpile.pycompiler.packing import pack, row_bytes
 from recpile.pycompiler.precision.stages import Rows, StagesOnRows
 from recpile.pycompiler.quality import EvalData
-
-_BEGIN, _END = "<!-- begin measured -->\n", "<!-- end measured -->"
-
 
 # A type, and whether rows' scales are searched.
 _UNIFORM = [
@@ -61,9 +59,7 @@ def main() -> int:
     ]
     print("\n".join(lines))
     if options.docs:
-        text = options.docs.read_text(encoding="utf-8")
-        before, after = text.split(_BEGIN)[0], text.split(_END)[1]
-        options.docs.write_text(before + _BEGIN + "\n".join(lines) + "\n" + _END + after, encoding="utf-8")
+        renew_table(options.docs, "measured", lines)
     return 0
 
 

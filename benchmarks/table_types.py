@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import handmade
 from handmade import Rows, keyed, lookup, output
+from page import renew_table
 
 from recpile.pycompiler.packing import TABLE_DTYPES, pack
 from recpile.runtime_cpp import Engine
@@ -31,7 +32,6 @@ CASES = {dtype: ([dtype], "fp32") for dtype in TABLE_DTYPES} | {
     "`int8`, giving bf16": (["int8"], "bf16"),
     "`bf16`, giving bf16": (["bf16"], "bf16"),
 }
-_BEGIN, _END = "<!-- begin table types -->\n", "<!-- end table types -->"
 
 
 def write(path: Path, types: list[str], gives: str, rows: int) -> Path:
@@ -87,9 +87,7 @@ def main() -> None:
     lines += [f"| {name if '`' in name else f'`{name}`'} | {' | '.join(times)} |" for name, times in found.items()]
     print("\n".join(lines))
     if options.docs:
-        text = options.docs.read_text(encoding="utf-8")
-        before, after = text.split(_BEGIN)[0], text.split(_END)[1]
-        options.docs.write_text(before + _BEGIN + "\n".join(lines) + "\n" + _END + after, encoding="utf-8")
+        renew_table(options.docs, "table types", lines)
 
 
 if __name__ == "__main__":

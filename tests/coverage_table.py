@@ -1,4 +1,4 @@
-"""Writes docs/coverage.md from a test run: `pytest --coverage-table docs/coverage.md` runs the tests that prove a
+"""Writes docs/coverage.md from a test run: `make coverage` runs the tests that prove a
 construct, `@pytest.mark.proves(area, construct, how)`, and those that record a published model; the table lists what
 passed, and leaves empty what no test proved."""
 

@@ -28,8 +28,7 @@ Clock::duration LastRun(int64_t rows, size_t pieces, const Workload& found) {
 }  // namespace
 
 Clock::duration ForeseenWait(int64_t rows, const Workload& found) {
-  const auto running = static_cast<int64_t>(found.running);
-  const int64_t ahead = InOneBatch(rows, found) ? running : running + found.waiting;
+  const int64_t ahead = found.running + (InOneBatch(rows, found) ? 0 : found.waiting);
   return found.cost.OfAll(ahead, found.max_batch_size) / found.instances;
 }
 

@@ -11,7 +11,7 @@ namespace recpile {
 
 // What an arriving request finds.
 struct Workload {
-  double running = 0;   // candidates still to be computed of the batches that run
+  int64_t running = 0;  // candidates still to be computed of the batches that run
   int64_t waiting = 0;  // candidates that are to be run first
   int instances = 1;
   int64_t max_batch_size = 1024;

@@ -42,8 +42,7 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
 Workload RequestQueue::Found(const Urgency& urgency) const {
   const int64_t waiting = waiting_.rows_as_far_as(urgency.level);
   // What runs now is half done, as far as anyone knows.
-  const double running = static_cast<double>(running_rows_) / 2;
-  return {running, waiting, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since), wait_factor_};
+  return {running_rows_ / 2, waiting, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since), wait_factor_};
 }
 
 int64_t RequestQueue::RowsInTime(int64_t rows, const Urgency& urgency) const {
