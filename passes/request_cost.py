@@ -7,22 +7,28 @@ import math
 import torch
 from torch.fx import Node
 
+from recpile.passes.row_axis import RowAxis
+
 aten = torch.ops.aten
+_COPIES = (aten.clone.default, aten.to.dtype, aten._to_copy.default)
 
 
 class RequestCost:
     """FLOPs a row of the operators moved, and how many features are looked up; told for requests of `candidates`.
 
-    A multiplication and an addition are two FLOPs; a pointwise operator is one an element; views are none.
+    A multiplication and an addition are two FLOPs; a pointwise operator is one an element; views and copies are none.
     """
 
     def __init__(self, candidates: int) -> None:
         self.candidates = candidates
         self.operators = self.flops = self.features = 0
 
-    def add(self, node: Node) -> None:
+    def add(self, node: Node, axis: RowAxis | None, products: int) -> None:
+        """products: FLOPs of products that `node` takes a row. axis: where its rows lie."""
         self.operators += 1
-        self.flops += _flops_a_row(node)
+        pointwise = isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags
+        pointwise &= node.target not in _COPIES
+        self.flops += products + (_elements_a_row(node, axis) if pointwise and axis else 0)
 
     def add_lookup(self, features: int) -> None:
         self.operators += 1
@@ -37,19 +43,6 @@ class RequestCost:
         )
 
 
-def _flops_a_row(node: Node) -> int:
-    value = node.meta["val"]
-    if not isinstance(value, torch.Tensor):
-        return 0
-    elements = math.prod(int(size) for size in value.shape[1:])
-    inner = {aten.linear.default: 0, aten.mm.default: 0, aten.matmul.default: 0, aten.bmm.default: 0}
-    if node.target in inner:
-        first = node.args[0]
-        assert isinstance(first, Node)
-        return 2 * elements * int(first.meta["val"].shape[-1])
-    if node.target is aten.scaled_dot_product_attention.default:
-        key = node.args[1]
-        assert isinstance(key, Node)
-        return 4 * elements * int(key.meta["val"].shape[-2])
-    pointwise = isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags
-    return elements if pointwise else 0
+def _elements_a_row(node: Node, axis: RowAxis) -> int:
+    sizes = node.meta["val"].shape
+    return axis.outer * axis.inner * math.prod(int(size) for i, size in enumerate(sizes) if i != axis.axis)

@@ -1,158 +1,178 @@
-"""Which operators work row by row: what they give for a request does not depend on the other requests.
-
-A value "of rows" has a first axis of m rows a request (m is 1 but for flattened ones), and an operator is row-wise if
-it keeps each request's rows apart. What is not known to be row-wise counts as not.
-"""
+"""Which operators keep the rows of a batch apart, and where the rows then lie: found by trying each operator out."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sympy
 import torch
+from torch import Tensor
 from torch.fx import Node
+from torch.fx.node import map_arg
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-aten = torch.ops.aten
+from recpile.passes.rewrite import changes_an_argument
+from recpile.passes.row_axis import RowAxis, possible_axes
 
-_SAME = (
-    aten.to.dtype,
-    aten._to_copy.default,
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.alias.default,
-    aten.detach.default,
-    aten.dropout.default,
-)
-RESHAPES = (aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.flatten.using_ints)
-# Over the axes in argument 1; without one, over all.
-_OVER_AXES = (
-    aten.softmax.int,
-    aten._softmax.default,
-    aten.log_softmax.int,
-    aten._log_softmax.default,
-    aten.cumsum.default,
-    aten.sum.dim_IntList,
-    aten.mean.dim,
-    aten.amax.default,
-    aten.amin.default,
-    aten.max.dim,
-    aten.min.dim,
-    aten.any.dim,
-    aten.var.correction,
-    aten.linalg_vector_norm.default,
-)
-_ALONG_AXIS = (
-    aten.slice.Tensor,
-    aten.select.int,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.split.Tensor,
-    aten.split_with_sizes.default,
-    aten.chunk.default,
-    aten.unbind.int,
-)
-_AXIS_ARGUMENT = {aten.split.Tensor: 2, aten.split_with_sizes.default: 2, aten.chunk.default: 2}
-Rows = Callable[[object], bool]  # whether an argument is a value of rows
+_ROWS = 4
+# Of few numbers, and whole ones at that, rows that are mixed may look apart by chance.
+_FEW, _TRIALS, _TRIALS_OF_FEW = 256, 2, 16
+# Beyond so many elements a weight is taken as it is: random numbers of its size would need its memory once more.
+_LARGE = 1 << 20
 
 
-def is_row_wise(node: Node, of_rows: Rows) -> bool:
-    """Whether `node`, whose other tensors are weights or constants, gives rows for rows."""
-    target, args = node.target, node.args
-    if target is operator.getitem:
-        return of_rows(args[0])
-    if target in _SAME:
-        return True
-    if isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags:
-        return _lines_up(node, of_rows)
-    if target is aten.linear.default:
-        return of_rows(args[0]) and not any(of_rows(one) for one in args[1:]) and _rank(args[0]) > 1
-    if target in (aten.mm.default, aten.matmul.default, aten.bmm.default):
-        return _multiplies_by_row(args[0], args[1], of_rows)
-    if target is aten.layer_norm.default:
-        return of_rows(args[0]) and len(_list(args[1])) < _rank(args[0])
-    if target is aten.scaled_dot_product_attention.default:
-        return all(of_rows(one) for one in args[:3])
-    if target in _OVER_AXES:
-        axes = _list(args[1]) if len(args) > 1 else []
-        return bool(axes) and all(_axis(axis, args[0]) != 0 for axis in axes)
-    if target in _ALONG_AXIS:
-        at = _AXIS_ARGUMENT.get(target, 1)
-        axes = _list(args[at]) if len(args) > at else [0]
-        return all(_axis(axis, args[0]) != 0 for axis in axes)
-    if target is aten.cat.default:
-        parts = _list(args[0])
-        return all(of_rows(one) for one in parts) and _axis(args[1] if len(args) > 1 else 0, parts[0]) != 0
-    if target is aten.stack.default:
-        parts = _list(args[0])
-        axis = int(args[1]) if len(args) > 1 else 0  # type: ignore[arg-type]
-        return all(of_rows(one) for one in parts) and axis % (_rank(parts[0]) + 1) != 0
-    if target is aten.unsqueeze.default:
-        return int(args[1]) % (_rank(args[0]) + 1) != 0  # type: ignore[arg-type]
-    if target in (aten.transpose.int, aten.permute.default):
-        axes = _list(args[1]) if target is aten.permute.default else list(args[1:])
-        kept = _axis(axes[0], args[0]) == 0 if target is aten.permute.default else True
-        return kept and (target is aten.permute.default or all(_axis(axis, args[0]) != 0 for axis in axes))
-    if target is aten.expand.default:
-        return _rank(args[0]) == len(_list(args[1]))
-    if target in RESHAPES:
-        return True  # whether rows stay together is for the caller to see from the sizes
-    if target is aten.embedding.default:
-        return not of_rows(args[0])
-    return False
+@dataclass(frozen=True)
+class RowWise:
+    """An operator that gives for each row what it gives for that row alone: where the rows lie in each of its results
+    (None: it has none, such as a batch norm's statistics), and what one row costs in products."""
+
+    axes: tuple[RowAxis | None, ...]
+    flops: int
 
 
-def _lines_up(node: Node, of_rows: Rows) -> bool:
-    """A pointwise operator: what has rows has them first, and what has none is the same for all rows."""
-    rank = _rank(node)
-    for one in node.all_input_nodes:
-        value = one.meta["val"]
-        if not isinstance(value, torch.Tensor):
-            continue
-        if of_rows(one):
-            if value.ndim != rank:
-                return False
-        elif value.ndim == rank and value.shape[0] != 1:
-            return False
-    return True
+def row_wise(
+    node: Node, rows: Mapping[Node, RowAxis], batch: sympy.Expr, constant: Callable[[Node], Tensor]
+) -> RowWise | None:
+    """Runs `node` on five random rows, and on each of them alone: the rows are apart if the answers are the same.
 
-
-def _multiplies_by_row(a: object, b: object, of_rows: Rows) -> bool:
-    if of_rows(a) and of_rows(b):
-        return _rank(a) > 2 and _rank(b) == _rank(a)
-    if of_rows(a):
-        return _rank(a) > 1 and _rank(b) < 3
-    return of_rows(b) and _rank(b) > 2 and _rank(a) < 3
-
-
-def _rank(node: object) -> int:
-    assert isinstance(node, Node)
-    return node.meta["val"].ndim
-
-
-def _axis(axis: object, of: object) -> int:
-    assert isinstance(axis, int)
-    return axis % max(1, _rank(of))
-
-
-def _list(argument: object) -> list:
-    return list(argument) if isinstance(argument, (list, tuple)) else [argument]
-
-
-def rows_a_request(node: Node, batch: sympy.Expr) -> int | None:
-    """How many rows a request's candidate has on the first axis of `node`, of `batch` candidates in all; None if they
-    are not a whole number."""
-    value = node.meta["val"]
-    value = value[0] if isinstance(value, (list, tuple)) else value
-    if not value.ndim or any(isinstance(size, torch.SymInt) for size in value.shape[1:]):
+    rows: where the rows lie in those of its inputs that have any. batch: the symbol of the batch. constant: the value
+    of another input, of which whole numbers and truth values (indices, masks) are used and others drawn anew.
+    None if the rows are mixed, or if the operator cannot be run like that. Why by trial:
+    docs/decisions/0022-row-wise-is-tried-out.md.
+    """
+    if not isinstance(node.target, torch._ops.OpOverload) or changes_an_argument(node):
         return None
-    size = value.shape[0]
-    times = size.node.expr / batch if isinstance(size, torch.SymInt) else None
-    return int(times) if times is not None and times.is_Integer else None
+    results = _listed(node.meta.get("val"))
+    possible = [possible_axes(one, batch, rows.values()) for one in results]
+    if not any(possible):
+        return None
+    trials: list[_Trial] = []
+    for seed in range(_TRIALS_OF_FEW):
+        # Whole numbers are 0 and 1, ids and places in anything; where 0 is an error (a division), 1 and 2.
+        trial = _run(node, rows, batch, constant, seed, 0) or _run(node, rows, batch, constant, seed, 1)
+        if trial is None:
+            return None
+        trials.append(trial)
+        if len(trials) >= _TRIALS and all(one.numel() >= _FEW for one in trial.whole):
+            break
+    found = [
+        next((axis for axis in axes if all(_apart(axis, one.whole[i], one.of(i)) for one in trials)), None)
+        for i, axes in enumerate(possible)
+    ]
+    if any(axes and axis is None for axes, axis in zip(possible, found, strict=True)):
+        return None
+    return RowWise(tuple(found), trials[0].flops)
 
 
-def unshaped(node: Node) -> Node:
-    """What a reshaped value is made of."""
-    while node.target in RESHAPES and isinstance(node.args[0], Node):
-        node = node.args[0]
-    return node
+def call_of(node: Node, rows: Mapping[Node, RowAxis]) -> str:
+    """What a trial of `node` depends on, so that layers that are alike are tried once."""
+
+    def argument(one: Node) -> str:
+        value = one.meta.get("val")
+        if not isinstance(value, Tensor):
+            return str(value)
+        which = rows[one] if one in rows else "weight" if _drawn_anew(value) else one.name
+        return f"{value.dtype} {tuple(value.shape)} {which}"
+
+    return f"{node.target}{map_arg((node.args, node.kwargs), argument)}"
+
+
+@dataclass(frozen=True)
+class _Trial:
+    whole: list[Tensor]
+    alone: list[list[Tensor]]  # a row
+    flops: int  # of one row; counted in the first trial
+
+    def of(self, result: int) -> list[Tensor]:
+        return [one[result] for one in self.alone]
+
+
+def _run(
+    node: Node,
+    rows: Mapping[Node, RowAxis],
+    batch: sympy.Expr,
+    constant: Callable[[Node], Tensor],
+    seed: int,
+    low: int,
+) -> _Trial | None:
+    random = torch.Generator().manual_seed(seed)
+    drawn: dict[Node, Tensor] = {}
+    for one in node.all_input_nodes:
+        value = one.meta.get("val")
+        if not isinstance(value, Tensor):
+            continue
+        if one in rows or _drawn_anew(value):
+            drawn[one] = _draw([_size(size, batch, _ROWS) for size in value.shape], value.dtype, random, low)
+        else:
+            drawn[one] = constant(one)
+
+    def answers(count: int, given: Mapping[Node, Tensor]) -> list[Tensor]:
+        def argument(one: Node) -> Any:
+            return given[one] if one in given else _size(one.meta["val"], batch, count)
+
+        args, kwargs = map_arg((node.args, node.kwargs), argument)
+        return _listed(node.target(*args, **kwargs))  # type: ignore[operator]
+
+    try:
+        with torch.no_grad():
+            whole = answers(_ROWS, drawn)
+            of_rows = [
+                {one: rows[one].apart(value)[row] if one in rows else value for one, value in drawn.items()}
+                for row in range(_ROWS)
+            ]
+            alone = [answers(1, given) for given in of_rows]
+            flops = _flops(lambda: answers(1, of_rows[0])) if seed == 0 else 0
+    except Exception:  # an operator that cannot be run on such numbers, or on one row, is not known to be row-wise
+        return None
+    return _Trial(whole, alone, flops)
+
+
+def _flops(run: Callable[[], object]) -> int:
+    """Of products, also those within attention and recurrent layers, which are counted as PyTorch writes them out."""
+    plain = sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False)
+    with plain[0], plain[1], FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def _drawn_anew(weight: Tensor) -> bool:
+    return weight.is_floating_point() and weight.numel() < _LARGE
+
+
+def _draw(shape: Sequence[int], dtype: torch.dtype, random: torch.Generator, low: int) -> Tensor:
+    if dtype.is_floating_point:  # where roots, logarithms and inverse cosines are numbers
+        return (torch.rand(shape, generator=random) * 0.8 + 0.1).to(dtype)
+    return torch.randint(0 if dtype is torch.bool else low, 2 + low, shape, generator=random).to(dtype)
+
+
+def _apart(axis: RowAxis, whole: Tensor, alone: Sequence[Tensor]) -> bool:
+    wanted = axis.apart(whole)
+    if wanted.shape[0] != len(alone):
+        return False
+    return all(a.shape == b.shape and _close(a, b) for a, b in zip(wanted, alone, strict=True))
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Equal but for rounding: a product of several rows is not always summed as that of one."""
+    if torch.equal(a, b) or not a.is_floating_point():
+        return torch.equal(a, b)
+    finite = a.isfinite()
+    if not torch.equal(finite, b.isfinite()) or not torch.equal(a[~finite].nan_to_num(), b[~finite].nan_to_num()):
+        return False
+    rounding = 1e-4 if a.dtype in (torch.float32, torch.float64) else 3e-2
+    a, b = a[finite].float(), b[finite].float()
+    return bool((a - b).abs().max() <= rounding * a.abs().max())
+
+
+def _size(size: Any, batch: sympy.Expr, count: int) -> Any:
+    """A size at `count` rows. ValueError if it depends on something else too."""
+    if not isinstance(size, torch.SymInt):
+        return size
+    return int(size.node.expr.subs(batch, count))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -14,9 +14,10 @@ from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST
 
 
 def repeats(program: Program) -> list[list[str]]:
-    """What is repeated for every candidate, by shape."""
+    """What is repeated for every candidate: the sizes that it has of a request."""
     nodes = [node for node in program.graph.graph.nodes if node.target is aten.index_select.default]
-    return [[str(size) for size in node.args[0].meta["val"].shape[1:]] for node in nodes]
+    shapes = [node.args[0].meta["val"].shape for node in nodes]
+    return [[str(size) for size in shape if isinstance(size, int)] for shape in shapes]
 
 
 def farthest(model: nn.Module, program: Program, whole: Program) -> float:

@@ -144,7 +144,7 @@ def test_keys_and_values_of_pytorchs_own_attention_are_projected_once() -> None:
     program = hoisted(model, *inputs)
     (reason,) = reasons(program, "HoistRequestSide", did=True).values()
     assert f"({2 * 5 * 8 * 16:,} for each but the first)" in reason
-    assert repeats(program) == [["5", "16"]]
+    assert repeats(program) == [["5", "8"], ["5", "8"]]
     whole = staged(model, *inputs)
     assert farthest(model, whole, whole) < 1e-6
 
@@ -167,6 +167,10 @@ def test_what_mixes_requests_is_left_on_the_candidate_side() -> None:
     model = Computes(lambda self, user, item: user.flip(0).sum(dim=1) * item.sum(dim=1))
     result = HoistRequestSide().run(found(model, USER, ITEM))
     assert repeats(result.program) == [["8"]]
+    (why,) = (why for name, why in reasons(result.program, "HoistRequestSide", did=False).items() if "flip" in name)
+    assert "aten.flip.default 'flip' (" in why
+    assert "user.flip(0)" in why
+    assert "is not known to keep requests apart" in why
 
 
 @pytest.mark.proves("The passes", "request side once", "refusal")
