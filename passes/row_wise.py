@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,9 +133,14 @@ def _run(
 
 def _flops(run: Callable[[], object]) -> int:
     """Of products, also those within attention and recurrent layers, which are counted as PyTorch writes them out."""
-    plain = sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False)
-    with plain[0], plain[1], FlopCounterMode(display=False) as counter:
-        run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TF32 on other machines, when oneDNN's flags are put back
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False),
+            FlopCounterMode(display=False) as counter,
+        ):
+            run()
     return counter.get_total_flops()
 
 

@@ -36,6 +36,7 @@ CONSTRUCTS = {
         "hashing",
         "bucketize",
         "attention over a history",
+        "transformer or recurrent layers over a history",
         "towers",
         "mixture of experts",
         "several outputs",

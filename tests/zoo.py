@@ -167,13 +167,16 @@ class TwoSides(nn.Module):
             tables=[EmbeddingConfig(name="history", num_embeddings=40, embedding_dim=8, feature_names=["history"])]
         )
         self.item = nn.Embedding(40, 8)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.recent = nn.GRU(8, 8, batch_first=True)
         self.key, self.value, self.query = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
-        self.tower = nn.Sequential(nn.Linear(3 + 16, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.tower = nn.Sequential(nn.Linear(3 + 16 + 8, 16), nn.ReLU(), nn.Linear(16, 8))
         self.out = nn.Sequential(nn.Linear(8 + 8 + 8 + 2, 16), nn.ReLU(), nn.Linear(16, 1))
 
     def forward(self, context: Tensor, about: KeyedJaggedTensor, item: Tensor, price: Tensor) -> Tensor:
-        seen = self.history(about)["history"].to_padded_dense(6)
-        user = self.tower(torch.cat([context, self.user(about).values()], dim=1))
+        seen = self.encoder(self.history(about)["history"].to_padded_dense(6))
+        _, recent = self.recent(seen)
+        user = self.tower(torch.cat([context, self.user(about).values(), recent[0]], dim=1))
         row = self.item(item % 40)
         weights = torch.softmax(self.query(row).unsqueeze(1) @ self.key(seen).transpose(1, 2), dim=-1)
         interest = (weights @ self.value(seen)).squeeze(1)

@@ -32,6 +32,7 @@ def test_the_user_side_is_looked_up_and_computed_on_the_request_axis(path) -> No
 
 
 @pytest.mark.proves("The passes", "request side once", "numerics in both runtimes")
+@pytest.mark.proves("Plain PyTorch", "transformer or recurrent layers over a history", "numerics in both runtimes")
 @pytest.mark.parametrize("candidates", [1, 2, 17, 200])
 def test_both_runtimes_answer_as_eager_does_and_alike(path, candidates: int) -> None:
     model, schema = zoo.two_sides()
