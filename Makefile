@@ -58,6 +58,7 @@ bench: setup
 
 # The server under open-loop load, beside a Python server of the same model; while it reloads; under overload; recording.
 bench-serving: setup
+	scripts/setup_system.sh libnghttp2-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	$(BIN)/python -m benchmarks.serving.run build/*/benchmarks/recpile_load
