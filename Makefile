@@ -39,6 +39,7 @@ demo: setup
 	@$(BIN)/python -m recpile.models.demo $(DEMO_ARGS)
 
 test: setup
+	@scripts/setup_perf_analyzer.sh "$(VENV)" || echo "perf_analyzer cannot be had: its tests are skipped"
 	@scripts/test.sh "$(VENV)"
 
 # What a developer runs between edits.
