@@ -39,6 +39,7 @@ demo: setup
 	@$(BIN)/python -m recpile.models.demo $(DEMO_ARGS)
 
 test: setup
+	@scripts/setup_perf_analyzer.sh "$(VENV)" || echo "perf_analyzer cannot be had: its tests are skipped"
 	@scripts/test.sh "$(VENV)"
 
 # What a developer runs between edits.
@@ -58,6 +59,7 @@ bench: setup
 
 # The server under open-loop load, beside a Python server of the same model; while it reloads; under overload; recording.
 bench-serving: setup
+	scripts/setup_system.sh libnghttp2-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	$(BIN)/python -m benchmarks.serving.run build/*/benchmarks/recpile_load

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "recpile/engine.h"
 #include "rpc/infer_codec.h"
 #include "senders.h"
 

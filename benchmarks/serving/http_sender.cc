@@ -1,18 +1,13 @@
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <deque>
 #include <optional>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "senders.h"
+#include "asio_sender.h"
 
 namespace recpile::benchmark {
 namespace {
@@ -21,7 +16,7 @@ namespace net = boost::asio;
 namespace http = boost::beast::http;
 using Done = std::function<void(bool ok)>;
 
-// One request at a time. Everything runs on the one I/O thread.
+// One request at a time.
 struct Connection {
   explicit Connection(net::io_context& context) : socket(context) {}
 
@@ -31,29 +26,19 @@ struct Connection {
   Done done;
 };
 
-class HttpSender final : public Sender {
+class HttpSender final : public AsioSender {
  public:
-  HttpSender(const std::string& host, const std::string& port, const std::string& request, int connections)
-      : request_(request) {
-    const auto endpoints = net::ip::tcp::resolver(context_).resolve(host, port);
+  HttpSender(const std::string& address, const std::string& request, int connections) : request_(request) {
     for (int i = 0; i < connections; ++i) {
       connections_.push_back(std::make_unique<Connection>(context_));
-      connections_.back()->socket.connect(*endpoints.begin());
-      connections_.back()->socket.set_option(net::ip::tcp::no_delay(true));
+      Connect(address, &connections_.back()->socket);
       idle_.push_back(connections_.back().get());
     }
-    thread_ = std::thread([this] { context_.run(); });
-  }
-  ~HttpSender() override {
-    context_.stop();
-    thread_.join();
   }
 
   void Send(Done done) override {
-    net::post(context_, [this, done = std::move(done)]() mutable {
-      waiting_.push_back(std::move(done));
-      Next();
-    });
+    waiting_.push_back(std::move(done));
+    Next();
   }
 
  private:
@@ -81,19 +66,15 @@ class HttpSender final : public Sender {
   }
 
   const std::string request_;
-  net::io_context context_{1};
-  net::executor_work_guard<net::io_context::executor_type> work_ = net::make_work_guard(context_);
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> idle_;
   std::deque<Done> waiting_;
-  std::thread thread_;
 };
 
 }  // namespace
 
-std::unique_ptr<Sender> MakeHttpSender(const std::string& host, const std::string& port, const std::string& request,
-                                       int connections) {
-  return std::make_unique<HttpSender>(host, port, request, connections);
+std::unique_ptr<Sender> MakeHttpSender(const std::string& address, const std::string& request, int connections) {
+  return std::make_unique<HttpSender>(address, request, connections);
 }
 
 }  // namespace recpile::benchmark

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "open_loop.h"
 #include "senders.h"
 
 namespace {
@@ -33,7 +34,7 @@ int main(int argc, char** argv) {
   EngineOptions options;
   benchmark::Schedule schedule;
   CLI::App app("Open-loop load on a recpile server or engine.");
-  app.add_option("kind", kind)->required()->check(CLI::IsMember({"grpc", "http", "engine"}));
+  app.add_option("kind", kind)->required()->check(CLI::IsMember({"grpc", "grpc-library", "http", "engine"}));
   app.add_option("target", target, "HOST:PORT, or an artifact")->required();
   app.add_option("request", request_file, "What to send, as bytes")->required()->check(CLI::ExistingFile);
   app.add_option("--rate", rates, "Requests a second")->required()->check(CLI::Range(1.0, 1e6));
@@ -59,18 +60,18 @@ int main(int argc, char** argv) {
     sender = std::move(made).value();
   } else if (kind == "grpc") {
     sender = benchmark::MakeGrpcSender(target, request);
+  } else if (kind == "grpc-library") {
+    sender = benchmark::MakeGrpcLibrarySender(target, request);
   } else {
-    const size_t colon = target.rfind(':');
-    sender = benchmark::MakeHttpSender(target.substr(0, colon), target.substr(colon + 1), request, connections);
+    sender = benchmark::MakeHttpSender(target, request, connections);
   }
-  const auto send = [&](std::function<void(bool)> done) { sender->Send(std::move(done)); };
-  benchmark::RunOpenLoop({.rate = 50, .seconds = 0.5}, send);  // connections, caches, first batches
+  benchmark::RunOpenLoop({.rate = 50, .seconds = 0.5}, *sender);  // connections, caches, first batches
   schedule.keep_samples = !samples_file.empty();
   schedule.stop = &stop;
   std::signal(SIGTERM, [](int) { stop = true; });
   for (const double rate : rates) {
     schedule.rate = rate;
-    const benchmark::Outcome outcome = benchmark::RunOpenLoop(schedule, send);
+    const benchmark::Outcome outcome = benchmark::RunOpenLoop(schedule, *sender);
     std::printf("%s\n", benchmark::ToJson(outcome).c_str());
     std::fflush(stdout);
     if (schedule.keep_samples) WriteSamples(samples_file, outcome.samples);

@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <condition_variable>
 #include <ctime>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 namespace recpile::benchmark {
 namespace {
@@ -17,10 +15,14 @@ using Clock = std::chrono::steady_clock;
 
 struct State {
   std::mutex mutex;
-  std::condition_variable changed;
   Outcome outcome;
   int64_t outstanding = 0;
 };
+
+int64_t Outstanding(State& state) {
+  const std::lock_guard lock(state.mutex);
+  return state.outstanding;
+}
 
 double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
@@ -32,7 +34,7 @@ double Percentile(const std::vector<double>& sorted, double share) {
 
 }  // namespace
 
-Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
+Outcome RunOpenLoop(const Schedule& schedule, Sender& sender) {
   const auto state = std::make_shared<State>();
   const auto total = static_cast<int64_t>(schedule.rate * schedule.seconds);
   const Clock::time_point begin = Clock::now();
@@ -40,7 +42,7 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
   for (int64_t i = 0; i < total && !(schedule.stop != nullptr && *schedule.stop); ++i) {
     const Clock::time_point due =
         begin + std::chrono::nanoseconds(static_cast<int64_t>(1e9 * static_cast<double>(i) / schedule.rate));
-    std::this_thread::sleep_until(due);
+    sender.WaitUntil(due);
     {
       const std::lock_guard lock(state->mutex);
       if (state->outstanding == schedule.max_outstanding) {
@@ -49,7 +51,7 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
       }
       ++state->outstanding;
     }
-    send([state, due, keep = schedule.keep_samples, deadline = schedule.deadline_us](bool ok) {
+    sender.Send([state, due, keep = schedule.keep_samples, deadline = schedule.deadline_us](bool ok) {
       const double latency = std::chrono::duration<double, std::micro>(Clock::now() - due).count();
       const std::lock_guard lock(state->mutex);
       ++(ok ? state->outcome.answered : state->outcome.failed);
@@ -59,11 +61,12 @@ Outcome RunOpenLoop(const Schedule& schedule, const Send& send) {
         const double at = std::chrono::duration<double>(due.time_since_epoch()).count();
         state->outcome.samples.push_back({at, latency, ok});
       }
-      if (--state->outstanding == 0) state->changed.notify_all();
+      --state->outstanding;
     });
   }
-  std::unique_lock lock(state->mutex);
-  state->changed.wait_for(lock, std::chrono::seconds(30), [&] { return state->outstanding == 0; });
+  const Clock::time_point limit = Clock::now() + std::chrono::seconds(30);
+  while (Outstanding(*state) > 0 && Clock::now() < limit) sender.WaitUntil(Clock::now() + std::chrono::milliseconds(1));
+  const std::lock_guard lock(state->mutex);
   Outcome outcome = state->outcome;
   outcome.cpu_seconds = CpuSeconds() - cpu_before;
   outcome.seconds = std::chrono::duration<double>(Clock::now() - begin).count();

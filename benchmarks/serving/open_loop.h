@@ -3,9 +3,10 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
+
+#include "senders.h"
 
 namespace recpile::benchmark {
 
@@ -37,10 +38,7 @@ struct Outcome {
   std::vector<Sample> samples;     // in the order of answers, if kept
 };
 
-// Begins one request; `done(ok)` is called once, on any thread.
-using Send = std::function<void(std::function<void(bool ok)> done)>;
-
-Outcome RunOpenLoop(const Schedule& schedule, const Send& send);
+Outcome RunOpenLoop(const Schedule& schedule, Sender& sender);
 
 // {"answered": ..., "p50_us": ..., ...}
 std::string ToJson(const Outcome& outcome);

@@ -1,27 +1,35 @@
 // The ways to a model: over gRPC, over HTTP, and in this process.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 
-#include "open_loop.h"
 #include "recpile/engine.h"
 #include "recpile/status.h"
 
 namespace recpile::benchmark {
 
+// Of one thread.
 class Sender {
  public:
+  using Clock = std::chrono::steady_clock;
   virtual ~Sender() = default;
+  // `done` is called once: in WaitUntil, or on a thread of the sender.
   virtual void Send(std::function<void(bool ok)> done) = 0;
+  virtual void WaitUntil(Clock::time_point time) { std::this_thread::sleep_until(time); }
 };
 
-// `request`: a serialized ModelInferRequest.
+// `address`: HOST:PORT. `request`: a serialized ModelInferRequest.
 std::unique_ptr<Sender> MakeGrpcSender(const std::string& address, const std::string& request);
 
+// The same by gRPC's own client library.
+std::unique_ptr<Sender> MakeGrpcLibrarySender(const std::string& address, const std::string& request);
+
 // `request`: a whole HTTP request, header and body. Over `connections` connections that are kept open.
-std::unique_ptr<Sender> MakeHttpSender(const std::string& host, const std::string& port, const std::string& request,
-                                       int connections);
+std::unique_ptr<Sender> MakeHttpSender(const std::string& address, const std::string& request, int connections);
 
 // `request`: a serialized ModelInferRequest, decoded once. Loads the artifact.
 Result<std::unique_ptr<Sender>> MakeEngineSender(const std::string& artifact, const EngineOptions& options,

@@ -69,8 +69,10 @@ def test_inputs_are_read_and_outputs_written_there(server, tiny, protocol):
         client.unregister_system_shared_memory("r")
     np.testing.assert_array_equal(score, DebugRuntime(tiny).run(flat_request())["score"].numpy())
     described = answer.get_output("score")
-    parameters = described["parameters"] if protocol is triton_http else described.parameters
-    assert set(parameters) == {"shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"}
+    if protocol is triton_http:
+        assert described == {"name": "score", "datatype": "FP32", "shape": [2]}
+    else:
+        assert set(described.parameters) == {"shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"}
 
 
 @PROTOCOLS

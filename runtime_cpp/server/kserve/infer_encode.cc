@@ -26,9 +26,8 @@ void AppendOutput(const Tensor& tensor, const OutputChoice& choice, std::string*
     text->append(std::to_string(tensor.shape[i]));
   }
   if (choice.shared) {
-    text->append("],\"parameters\":{\"shared_memory_region\":").append(Quoted(choice.shared->region));
-    text->append(",\"shared_memory_offset\":").append(std::to_string(choice.shared->offset));
-    text->append(",\"shared_memory_byte_size\":").append(std::to_string(tensor.data.size())).append("}}");
+    // Without parameters: Triton's C++ client, perf_analyzer with it, takes any for those of a blob.
+    text->append("]}");
   } else if (choice.binary) {
     text->append("],\"parameters\":{\"binary_data_size\":").append(std::to_string(tensor.data.size())).append("}}");
   } else {

@@ -1,5 +1,7 @@
 #include "kserve/metadata.h"
 
+#include <algorithm>
+
 #include "kserve/datatypes.h"
 #include "nlohmann/json.hpp"
 
@@ -29,17 +31,18 @@ Json TensorsConfig(const std::vector<TensorSpec>& specs) {
 }
 
 Json Duration(uint64_t count, uint64_t ns) { return {{"count", count}, {"ns", ns}}; }
-Json Duration(const Histogram& us) { return Duration(us.count(), static_cast<uint64_t>(us.sum * 1000)); }
+Json Duration(uint64_t count, const Histogram& us) { return Duration(count, static_cast<uint64_t>(us.sum * 1000)); }
 
 Json ModelStats(const serving::ServedModel& model) {
   const EngineStats stats = model.stats();
+  const uint64_t runs = WholeRuns(stats);
   const serving::RequestMeter& meter = *model.meter;
   const Json inference = {{"success", Duration(meter.successes(), meter.success_ns())},
                           {"fail", Duration(meter.failures(), meter.failure_ns())},
                           {"queue", Duration(stats.requests_ok + stats.requests_failed, stats.queue_ns)},
-                          {"compute_input", Duration(stats.coalesce_us)},
-                          {"compute_infer", Duration(stats.infer_us)},
-                          {"compute_output", Duration(stats.split_us)}};
+                          {"compute_input", Duration(runs, stats.coalesce_us)},
+                          {"compute_infer", Duration(runs, stats.infer_us)},
+                          {"compute_output", Duration(runs, stats.split_us)}};
   return {{"name", model.info.name},
           {"version", model.info.version},
           {"last_inference", meter.last_ms()},
@@ -85,6 +88,10 @@ std::string ModelConfigJson(const ModelInfo& model) {
                {"max_batch_size", 0},
                {"input", TensorsConfig(model.inputs)},
                {"output", TensorsConfig(model.outputs)}});
+}
+
+uint64_t WholeRuns(const EngineStats& stats) {
+  return std::min({stats.coalesce_us.count(), stats.infer_us.count(), stats.split_us.count()});
 }
 
 std::string ModelStatsJson(const std::vector<serving::ModelPtr>& models) {

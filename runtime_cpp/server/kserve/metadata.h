@@ -22,6 +22,10 @@ std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving:
 // GET /v2/models/{m}/config: the parts of Triton's model config that clients read (perf_analyzer does so first).
 std::string ModelConfigJson(const ModelInfo& model);
 
+// The batches that all parts of a run have been counted of. One may be under way, or have failed; clients take the
+// difference of two readings, and perf_analyzer ends if the parts differ in it.
+uint64_t WholeRuns(const EngineStats& stats);
+
 // GET /v2/models/{m}/stats, in Triton's form. What differs from Triton's, because the engine counts so:
 // - compute_input (joining requests), compute_infer (the stages) and compute_output (cutting outputs) are sums over
 //   batches, not over requests;

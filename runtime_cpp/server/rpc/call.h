@@ -15,6 +15,7 @@
 #include "rpc/guarded_parse.h"
 #include "rpc/health.grpc.pb.h"
 #include "rpc/inference.grpc.pb.h"
+#include "rpc/method.h"
 #include "rpc/status.h"
 
 namespace recpile::rpc {
@@ -25,34 +26,23 @@ using AsyncService =
 
 using HealthService = grpc::health::v1::Health::AsyncService;
 
-// What calls need of the server, and tell it.
-struct CallHost {
-  Dispatcher* dispatcher = nullptr;
-  std::atomic<size_t> in_flight = 0;  // arrived and not yet answered
-  std::atomic<std::chrono::steady_clock::rep> last_arrival = 0;
-};
-
 // Owns itself: it is deleted when its last event has been handled. It has two: the answer is delivered, or cannot be;
 // and the call is over for the client too, which may come first.
 template <class Request, class Response>
 class Call final : public Event {
  public:
-  struct Method {
-    // As the Request... methods of a generated AsyncService.
-    std::function<void(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
-                       grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*)>
-        accept;
-    // Must see to it that Finish is called once, before it returns or later, on a thread of the dispatcher.
-    std::function<void(Call*)> handle;
-  };
+  // As the Request... methods of a generated AsyncService.
+  using Accept = std::function<void(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
+                                    grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*)>;
 
-  // Waits for such a call, and after it has come for another one, until the server shuts down.
-  static void Listen(CallHost* host, std::shared_ptr<const Method> method) {
-    auto* call = new Call(host, std::move(method));
+  // Waits for a call of `method`, until the server shuts down. Throws std::bad_alloc, and then does not.
+  static void Await(Method<Call>* method) {
+    std::unique_ptr<Call> call(new Call(method));
     // Comes for calls that arrive, and for no others.
     call->context_.AsyncNotifyWhenDone(&call->done_);
-    grpc::ServerCompletionQueue* const queue = host->dispatcher->queue();
-    call->method_->accept(&call->context_, call->request_.get(), &call->writer_, queue, queue, call);
+    grpc::ServerCompletionQueue* const queue = method->host->dispatcher->queue();
+    method->accept(&call->context_, call->request_.get(), &call->writer_, queue, queue, call.get());
+    (void)call.release();  // the queue has it
   }
 
   // Shared with those who still read it when the call is over: tensors are views of it.
@@ -71,6 +61,7 @@ class Call final : public Event {
   // Becomes true when the client has cancelled the call, or has gone.
   const std::shared_ptr<std::atomic<bool>>& gone() const { return gone_; }
 
+  // The call may be no more when it returns.
   void Finish(const grpc::Status& status) {
     if (status.ok()) {
       writer_.Finish(response_, status, this);
@@ -79,24 +70,29 @@ class Call final : public Event {
     }
   }
 
-  // A later Finish, from another thread; `make_status` runs on the dispatcher's, and fills the response.
+  // A later Finish, from another thread; `make_status` fills the response. If this is the only call at the server,
+  // answering at once saves it a switch of threads; else that work is the dispatcher's, and the engine's threads go on.
   template <class MakeStatus>
   void FinishLater(MakeStatus make_status) {
-    host_->dispatcher->Post([this, make_status = std::move(make_status)] { Finish(make_status()); });
+    CallHost* const host = method_->host;
+    if (host->in_flight == 1) return Finish(make_status());
+    host->dispatcher->Post([this, make_status = std::move(make_status)] { Finish(make_status()); });
   }
 
   void Proceed(bool ok) override {
     if (arrived_) {
-      --host_->in_flight;
+      --method_->host->in_flight;
       Over();
     } else if (!ok) {
       delete this;
     } else {
       arrived_ = true;
-      ++host_->in_flight;
-      host_->last_arrival = std::chrono::steady_clock::now().time_since_epoch().count();
-      Listen(host_, method_);
-      method_->handle(this);
+      CallHost* const host = method_->host;
+      ++host->in_flight;
+      host->last_arrival = std::chrono::steady_clock::now().time_since_epoch().count();
+      // Afterwards: the call that is there comes before those that may come.
+      const typename Method<Call>::ListenAgain again(method_);
+      method_->handle(this);  // which may be the end of this
     }
   }
 
@@ -114,11 +110,9 @@ class Call final : public Event {
     if (--events_ == 0) delete this;
   }
 
-  Call(CallHost* host, std::shared_ptr<const Method> method)
-      : host_(host), method_(std::move(method)), writer_(&context_) {}
+  explicit Call(Method<Call>* method) : method_(method), writer_(&context_) {}
 
-  CallHost* const host_;
-  const std::shared_ptr<const Method> method_;
+  Method<Call>* const method_;
   grpc::ServerContext context_;
   const std::shared_ptr<Request> request_ = std::make_shared<Request>();
   Response response_;

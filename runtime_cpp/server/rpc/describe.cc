@@ -11,8 +11,8 @@ void SetDuration(uint64_t count, uint64_t ns, inference::StatisticDuration* out)
   out->set_ns(ns);
 }
 
-void SetDuration(const Histogram& us, inference::StatisticDuration* out) {
-  SetDuration(us.count(), static_cast<uint64_t>(us.sum * 1000), out);
+void SetDuration(uint64_t count, const Histogram& us, inference::StatisticDuration* out) {
+  SetDuration(count, static_cast<uint64_t>(us.sum * 1000), out);
 }
 
 void SetTensor(const TensorSpec& spec, inference::ModelMetadataResponse::TensorMetadata* out) {
@@ -57,6 +57,7 @@ void DescribeConfig(const ModelInfo& model, inference::ModelConfig* out) {
 
 void DescribeStatistics(const serving::ServedModel& model, inference::ModelStatistics* out) {
   const EngineStats stats = model.stats();
+  const uint64_t runs = kserve::WholeRuns(stats);
   const serving::RequestMeter& meter = *model.meter;
   out->set_name(model.info.name);
   out->set_version(model.info.version);
@@ -67,9 +68,9 @@ void DescribeStatistics(const serving::ServedModel& model, inference::ModelStati
   SetDuration(meter.successes(), meter.success_ns(), times->mutable_success());
   SetDuration(meter.failures(), meter.failure_ns(), times->mutable_fail());
   SetDuration(stats.requests_ok + stats.requests_failed, stats.queue_ns, times->mutable_queue());
-  SetDuration(stats.coalesce_us, times->mutable_compute_input());
-  SetDuration(stats.infer_us, times->mutable_compute_infer());
-  SetDuration(stats.split_us, times->mutable_compute_output());
+  SetDuration(runs, stats.coalesce_us, times->mutable_compute_input());
+  SetDuration(runs, stats.infer_us, times->mutable_compute_infer());
+  SetDuration(runs, stats.split_us, times->mutable_compute_output());
 }
 
 void DescribeRepository(const std::vector<serving::RepositoryEntry>& index, bool ready_only,

@@ -3,6 +3,7 @@
 #include <grpc/support/time.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -37,18 +38,34 @@ void Dispatcher::Start(int threads) {
 void Dispatcher::Post(Task task) { inbox_.Post(std::move(task)); }
 
 void Dispatcher::Run() {
+  const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+  const gpr_timespec whenever = gpr_inf_future(GPR_CLOCK_MONOTONIC);
   void* tag = nullptr;
   bool ok = false;
-  while (queue_->Next(&tag, &ok)) {
-    Guarded([&] { static_cast<Event*>(tag)->Proceed(ok); });
+  while (true) {
+    // What is there already comes before a rest.
+    const bool rest = rest_us_ > 0;
+    switch (queue_->AsyncNext(&tag, &ok, rest ? at_once : whenever)) {
+      case grpc::CompletionQueue::SHUTDOWN:
+        return;
+      case grpc::CompletionQueue::TIMEOUT:
+        std::this_thread::sleep_for(std::chrono::microseconds(rest_us_.exchange(0)));
+        break;
+      case grpc::CompletionQueue::GOT_EVENT:
+        Guarded([&] { static_cast<Event*>(tag)->Proceed(ok); });
+    }
   }
 }
 
 void Dispatcher::Inbox::Post(Task task) {
-  const std::lock_guard lock(mutex_);
-  tasks_.push_back(std::move(task));
-  if (std::exchange(woken_, true)) return;
-  // Under the lock, or the next wake-up could be set on another thread before this call is over.
+  {
+    const std::lock_guard lock(mutex_);
+    tasks_.push_back(std::move(task));
+    if (std::exchange(woken_, true)) return;
+  }
+  // Or the next wake-up could be set on another thread before this call is over. Not under the other lock: the thread
+  // that it wakes wants that at once.
+  const std::lock_guard lock(setting_);
   alarm_.Set(queue_, gpr_inf_past(GPR_CLOCK_REALTIME), this);
 }
 

@@ -1,5 +1,7 @@
 #include "rpc/service.h"
 
+#include <algorithm>
+#include <chrono>
 #include <new>
 #include <utility>
 
@@ -15,6 +17,19 @@
 namespace recpile::rpc {
 
 using serving::Clock;
+
+namespace {
+
+// How long others may wait for the dispatcher when a request was refused: little of the time that they have, if they
+// are like it.
+std::chrono::microseconds RestFor(int64_t timeout_microseconds) {
+  constexpr int64_t kUsual = 1000;
+  constexpr int64_t kMost = 3000;
+  constexpr int64_t kShare = 32;
+  return std::chrono::microseconds(timeout_microseconds == 0 ? kUsual : std::min(timeout_microseconds / kShare, kMost));
+}
+
+}  // namespace
 
 // A request that is at the engine.
 struct Service::Pending {
@@ -38,18 +53,24 @@ void Service::Simple(Methods* service, Accept<Of, Request, Response> accept, Ans
 
 template <class Methods, class Of, class Request, class Response, class Run>
 void Service::Deferred(Methods* service, Accept<Of, Request, Response> accept, Run run) {
-  using Method = typename Call<Request, Response>::Method;
   const auto bound = [service, accept](auto... arguments) { (service->*accept)(arguments...); };
-  Call<Request, Response>::Listen(host_, std::make_shared<const Method>(Method{bound, std::move(run)}));
+  all_.push_back(std::make_unique<Method<Call<Request, Response>>>(host_, bound, std::move(run)));
 }
 
-void Service::Listen() {
+void Service::Listen(int acceptors) {
   ListenToHealth();
   ListenToProbes();
   ListenToMetadata();
   ListenToRepository();
   ListenToMemory();
   Deferred(methods_, &AsyncService::RequestModelInfer, [this](InferCall* call) { Infer(call); });
+  for (const auto& method : all_) {
+    for (int i = 0; i < acceptors; ++i) method->Listen();
+  }
+}
+
+void Service::Close() {
+  for (const auto& method : all_) method->Close();
 }
 
 void Service::ListenToHealth() {
@@ -184,6 +205,7 @@ std::optional<grpc::Status> Service::RefuseEarly(InferCall* call, Clock::time_po
   if (!found.ok()) return std::nullopt;
   Pending pending{call, found.value(), started, nullptr, {}, {}};
   Status status = serving::CheckRoom(pending.model, started);
+  int64_t timeout = 0;
   // Where nothing waits, there is time.
   if (status.ok() && pending.model->queued() > 0) {
     pending.request = ParseWithoutTensors(*call->request());
@@ -192,9 +214,11 @@ std::optional<grpc::Status> Service::RefuseEarly(InferCall* call, Clock::time_po
       return std::nullopt;
     }
     LimitTimeout(call->Deadline(), &scheduling);
+    timeout = scheduling.timeout_microseconds;
     status = serving::CheckTime(pending.model, scheduling, started);
   }
   if (status.ok()) return std::nullopt;
+  host_->dispatcher->Rest(RestFor(timeout));
   return Finished(pending, status);
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "rpc/call.h"
 #include "serving/context.h"
@@ -14,8 +16,10 @@ class Service {
  public:
   Service(serving::Context context, CallHost* host, AsyncService* methods, HealthService* health);
 
-  // Begins to accept calls of every method.
-  void Listen();
+  // Begins to accept calls of every method, so many at once.
+  void Listen(int acceptors);
+  // Once the server has been shut down, and before its completion queue is.
+  void Close();
 
   // From now on the server reports that it is not ready.
   void StartDraining() { draining_ = true; }
@@ -54,6 +58,7 @@ class Service {
   CallHost* const host_;
   AsyncService* const methods_;
   HealthService* const health_;
+  std::vector<std::unique_ptr<AnyMethod>> all_;
   std::atomic<bool> draining_ = false;
   std::atomic<bool> refusing_ = false;
 };

@@ -71,6 +71,14 @@ TEST(Metadata, StatsHaveTritonsForm) {
             json::parse(R"({"rejected_count":2,"shed_count":0,"expired_count":1,"padded_count":6,"queued_count":4})"));
 }
 
+TEST(Metadata, TheBatchUnderWayIsCountedInNoneOfItsParts) {
+  const EngineStats stats{.coalesce_us = {.counts = {5}}, .infer_us = {.counts = {4, 1}}, .split_us = {.counts = {4}}};
+  const json all = json::parse(ModelStatsJson({Served(stats)}));
+  for (const char* part : {"compute_input", "compute_infer", "compute_output"}) {
+    EXPECT_EQ(all["model_stats"][0]["inference_stats"][part]["count"], 4) << part;
+  }
+}
+
 TEST(Metadata, ErrorsSurviveTextThatIsNotUtf8) {
   EXPECT_EQ(ErrorJson("bad \"name\" \xff"), "{\"error\":\"bad \\\"name\\\" \xef\xbf\xbd\"}");
 }
