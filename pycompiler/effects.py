@@ -27,7 +27,8 @@ def refuse_max_norm(model: nn.Module) -> None:
             raise CaptureError(
                 f"'{path}' is an {type(module).__name__} with max_norm={module.max_norm:g} (aten.embedding_renorm_): "
                 "it rewrites rows of its table as they are read, and a served table is read-only; "
-                + _CLIP.format(norm=module.norm_type, limit=module.max_norm)
+                + _CLIP.format(norm=module.norm_type, limit=module.max_norm),
+                part=path,
             )
 
 

@@ -111,14 +111,19 @@ def source_of_caller() -> str:
 
 def source_of_forward(model: nn.Module) -> str:
     """The line where the model's `forward` begins; "" if it has no code of its own."""
-    code = getattr(inspect.unwrap(type(model).forward), "__code__", None)
+    forward = inspect.getattr_static(type(model), "forward", None)
+    code = getattr(inspect.unwrap(forward) if inspect.isfunction(forward) else None, "__code__", None)
     return _shown((code.co_filename, code.co_firstlineno, code.co_name)) if code else ""
 
 
 def source_of_frame(frame: FrameType) -> str:
     """The line that `frame` runs, if it is the user's; else ""."""
-    place = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-    return _shown(place) if _rank(place[0]) == 0 else ""
+    return source_at(frame.f_code.co_filename, frame.f_lineno)
+
+
+def source_at(file: str, line: int) -> str:
+    """That line, if it is the user's; else ""."""
+    return _shown((file, line, "")) if _rank(file) == 0 else ""
 
 
 @contextmanager
