@@ -77,4 +77,3 @@ def _refuse_part(path: str, module: nn.Module) -> None:
             "cannot write; use letters, digits and '_' for the names of modules and tables",
             part=path,
         )
-

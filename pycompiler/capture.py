@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,10 +15,12 @@ from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
 from recpile.pycompiler.capturable import refuse_unready, refuse_weights
 from recpile.pycompiler.decisions import watch_decisions
-from recpile.pycompiler.effects import refuse_effects, refuse_max_norm
+from recpile.pycompiler.effects import refuse_effects, refuse_max_norm, refuse_new_buffers
 from recpile.pycompiler.export_errors import export_message, quiet_export
-from recpile.pycompiler.export_failures import called
+from recpile.pycompiler.export_told import called
+from recpile.pycompiler.forward import check_forward
 from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged, JaggedError
+from recpile.pycompiler.left_behind import watch_left_behind
 from recpile.pycompiler.outputs import left_out, named_outputs
 from recpile.pycompiler.program import Program, Table
 from recpile.pycompiler.python_random import drawing_line, random_state
@@ -71,7 +72,7 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares their weights: swapping must not change the caller's model; tables are large."""
+    """Shares its weights: swapping must not change the caller's model, and tables are large."""
     # And what forward has left in an attribute: torch copies no tensor that was computed with gradients.
     kept = [one for module in model.modules() for one in tree_leaves(vars(module)) if isinstance(one, Tensor)]
     shared = {id(one): one for one in (*model.parameters(), *model.buffers(), *kept)}
@@ -186,11 +187,13 @@ def export_graph(
 
     `known`: operators of a graph that this function gave. A module of nothing else is captured in half the time.
     """
-    forward = source_of_forward(module.model) if isinstance(module, FlatModel) else ""
-    with watch_decisions() as decisions:
+    model = module.model if isinstance(module, FlatModel) else module
+    forward = source_of_forward(model) if isinstance(module, FlatModel) else ""
+    with watch_decisions() as decisions, watch_left_behind(model) as left:
         try:
             with torch.no_grad(), quiet_export(), whole_stack_traces():
                 exported = torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
+                refuse_new_buffers(left.buffers)
                 rename_keywords(exported)
                 # Functional, and without the sub-graphs of autocast and the like: passes follow values from node to
                 # node, and would not see that x[:, 0] = y changes x. Costs as much again as the export.
@@ -201,7 +204,7 @@ def export_graph(
             source = source_of_error(error)
             raise CaptureError(f"{error}\n  {source}" if source else str(error)) from error
         except Exception as error:
-            raise CaptureError(export_message(error, decisions, forward)) from error
+            raise CaptureError(export_message(error, decisions, forward, tuple(left.data))) from error
 
 
 def _returned(module: nn.Module, args: tuple, dynamic_shapes: tuple) -> str:
@@ -220,19 +223,3 @@ def _is_decomposed(graph: ExportedProgram, known: Collection[object]) -> bool:
     return bool(known) and all(
         one in known or (isinstance(one, torch._ops.OpOverload) and torch.Tag.core in one.tags) for one in calls
     )
-
-
-def check_forward(model: nn.Module, schema: InputSchema) -> None:
-    """Every input of the schema is a parameter of `forward`, and every required parameter is an input."""
-    parameters = inspect.signature(model.forward).parameters
-    names = {one.name for one in schema.inputs}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    unknown = sorted(names - set(parameters))
-    required = {n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL}
-    absent = sorted(required - names)
-    if unknown or absent:
-        raise SchemaError(
-            f"the schema's inputs {sorted(names)} do not fit {type(model).__name__}.forward({', '.join(parameters)}): "
-            + "; ".join([f"unknown {unknown}"] * bool(unknown) + [f"absent {absent}"] * bool(absent))
-        )

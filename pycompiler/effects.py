@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from torch.export import ExportedProgram
@@ -14,6 +16,7 @@ from recpile.pycompiler.swap import CaptureError
 _RENORM = (torch.ops.aten.embedding_renorm.default, torch.ops.aten.embedding_renorm_.default)
 # An operator with one of these set so draws nothing: dropout and attention in eval mode.
 _HARMLESS = {"p": 0.0, "dropout_p": 0.0, "dropout": 0.0, "train": False, "training": False}
+_SHARED = "requests share the model, so nothing may be left behind"
 _CLIP = (
     "clip the trained rows once, which gives the same answers: with torch.no_grad(): "
     "table.weight.renorm_({norm:g}, 0, {limit:g}); table.max_norm = None"
@@ -30,6 +33,15 @@ def refuse_max_norm(model: nn.Module) -> None:
                 + _CLIP.format(norm=module.norm_type, limit=module.max_norm),
                 part=path,
             )
+
+
+def refuse_new_buffers(assigned: Mapping[str, str]) -> None:
+    """CaptureError for the first buffer that forward assigns anew: `assigned` has the line by the buffer's path."""
+    for path, line in assigned.items():
+        raise CaptureError(
+            f"the model changes its buffer '{path}' when it runs ({line}); {_SHARED}: keep it in a local variable, or "
+            "move the update under self.training"
+        )
 
 
 def refuse_effects(graph: ExportedProgram) -> None:
@@ -50,8 +62,8 @@ def refuse_effects(graph: ExportedProgram) -> None:
         written = _written(spec)
         if written:
             raise CaptureError(
-                f"the model changes {written} when it runs{at(nodes[spec.arg.name])}; requests share the model, so "
-                "nothing may be left behind: work on a clone (x = x.clone()), or move the update under self.training"
+                f"the model changes {written} when it runs{at(nodes[spec.arg.name])}; {_SHARED}: work on a clone "
+                "(x = x.clone()), or move the update under self.training"
             )
 
 

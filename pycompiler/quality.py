@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recpile.pycompiler.capture import build_inputs
 from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.differences import FP32_TOLERANCE
 from recpile.pycompiler.eval_data import EvalData, take_rows
 from recpile.pycompiler.evaluation.statistics import quality_of, relative_loss, relative_loss_interval
 from recpile.pycompiler.metrics import auc, check_scores, normalized_entropy
@@ -23,8 +24,6 @@ from recpile.pycompiler.row_mixing import mixing_operators
 from recpile.pycompiler.run_stages import run_stages
 from recpile.pycompiler.schema import CANDIDATE, CANDIDATE_TO_REQUEST, InputSchema
 
-# An fp32 artifact must agree with eager to this, absolute, on every output.
-FP32_TOLERANCE = 1e-5
 _BATCHES = (1, 2, 3, 17, 512)
 
 

@@ -79,6 +79,13 @@ def raised_by_the_model(error: BaseException) -> bool:
     return bool(frames) and _rank(frames[-1].filename) == 0 and not _package(frames[-1].filename)
 
 
+def locals_of_error(error: BaseException) -> Iterator[object]:
+    """The local variables of the frames that `error`, or what caused it, was raised through."""
+    for one in _causes(error):
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            yield from frame.f_locals.values()
+
+
 def operator_of_error(error: BaseException) -> str:
     """The operator, such as "aten.mm.default", that PyTorch was at when `error`, or what caused it, was raised."""
     for one in reversed(_causes(error)):

@@ -22,7 +22,7 @@ from torch.fx import Graph, GraphModule, Node
 from recpile.passes.graph import editable
 from recpile.pycompiler.debugging.describe import told_difference, told_tensor
 from recpile.pycompiler.debugging.operators import GraphRunner, OperatorCall
-from recpile.pycompiler.exactness import difference_of
+from recpile.pycompiler.differences import difference_of
 from recpile.pycompiler.lower import LoweredStage, LowerError, lower
 from recpile.pycompiler.parity.rounding import Roundings
 from recpile.pycompiler.program import Stage
