@@ -15,7 +15,7 @@ from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
 from recpile.pycompiler.capturable import refuse_unready, refuse_weights
 from recpile.pycompiler.decisions import watch_decisions
-from recpile.pycompiler.effects import refuse_effects, refuse_max_norm, refuse_new_buffers
+from recpile.pycompiler.effects import refuse_effects, refuse_max_norm
 from recpile.pycompiler.export_errors import export_message, quiet_export
 from recpile.pycompiler.export_told import called
 from recpile.pycompiler.forward import check_forward
@@ -189,11 +189,10 @@ def export_graph(
     """
     model = module.model if isinstance(module, FlatModel) else module
     forward = source_of_forward(model) if isinstance(module, FlatModel) else ""
-    with watch_decisions() as decisions, watch_left_behind(model) as left:
+    with watch_decisions() as decisions, watch_left_behind(model):
         try:
             with torch.no_grad(), quiet_export(), whole_stack_traces():
                 exported = torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
-                refuse_new_buffers(left.buffers)
                 rename_keywords(exported)
                 # Functional, and without the sub-graphs of autocast and the like: passes follow values from node to
                 # node, and would not see that x[:, 0] = y changes x. Costs as much again as the export.
@@ -202,9 +201,10 @@ def export_graph(
             raise SchemaError(f"{error}{_returned(module, args, dynamic_shapes)}") from error
         except (CaptureError, JaggedError) as error:
             source = source_of_error(error)
-            raise CaptureError(f"{error}\n  {source}" if source else str(error)) from error
+            told = not source or source in str(error)
+            raise CaptureError(str(error) if told else f"{error}\n  {source}") from error
         except Exception as error:
-            raise CaptureError(export_message(error, decisions, forward, tuple(left.data))) from error
+            raise CaptureError(export_message(error, decisions, forward)) from error
 
 
 def _returned(module: nn.Module, args: tuple, dynamic_shapes: tuple) -> str:

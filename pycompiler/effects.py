@@ -1,8 +1,7 @@
-"""Refuses what a served model must not do: draw random numbers, write into its inputs, its weights or its state."""
+"""Refuses what a served model must not do: draw random numbers, write into its inputs, its weights or its state, mix
+requests in a batch norm, run operators that the server has not."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from recpile.pycompiler.swap import CaptureError
 _RENORM = (torch.ops.aten.embedding_renorm.default, torch.ops.aten.embedding_renorm_.default)
 # An operator with one of these set so draws nothing: dropout and attention in eval mode.
 _HARMLESS = {"p": 0.0, "dropout_p": 0.0, "dropout": 0.0, "train": False, "training": False}
+_NAMESPACES = ("aten", "prims", "recpile", "fbgemm")
 _SHARED = "requests share the model, so nothing may be left behind"
 _CLIP = (
     "clip the trained rows once, which gives the same answers: with torch.no_grad(): "
@@ -35,15 +35,6 @@ def refuse_max_norm(model: nn.Module) -> None:
             )
 
 
-def refuse_new_buffers(assigned: Mapping[str, str]) -> None:
-    """CaptureError for the first buffer that forward assigns anew: `assigned` has the line by the buffer's path."""
-    for path, line in assigned.items():
-        raise CaptureError(
-            f"the model changes its buffer '{path}' when it runs ({line}); {_SHARED}: keep it in a local variable, or "
-            "move the update under self.training"
-        )
-
-
 def refuse_effects(graph: ExportedProgram) -> None:
     """CaptureError for the first operator of a captured model that writes where it must not, or draws at random."""
     nodes = {node.name: node for node in graph.graph.nodes}
@@ -52,6 +43,16 @@ def refuse_effects(graph: ExportedProgram) -> None:
             raise CaptureError(
                 f"{named(node)}: max_norm rewrites rows of a table as they are read, and a served table is read-only; "
                 + _CLIP.format(norm=float(node.args[3]), limit=float(node.args[2]))  # type: ignore[arg-type]
+            )
+        if node.target is torch.ops.aten._native_batch_norm_legit.no_stats and _of_batch(node):
+            raise CaptureError(
+                f"{named(node)}: a batch norm without running statistics normalizes by those of its batch, so requests "
+                "could not share one: train it with track_running_stats=True, or use nn.LayerNorm"
+            )
+        if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace not in _NAMESPACES:
+            raise CaptureError(
+                f"{named(node)} is an operator of your own, and the server has PyTorch's and FBGEMM's only: write it "
+                "with those (call the function that torch.library.custom_op wraps)"
             )
         if draws(node):
             raise CaptureError(
@@ -65,6 +66,11 @@ def refuse_effects(graph: ExportedProgram) -> None:
                 f"the model changes {written} when it runs{at(nodes[spec.arg.name])}; {_SHARED}: work on a clone "
                 "(x = x.clone()), or move the update under self.training"
             )
+
+
+def _of_batch(norm: Node) -> bool:
+    assert isinstance(norm.args[0], Node)
+    return isinstance(norm.args[0].meta["val"].shape[0], torch.SymInt)
 
 
 def draws(node: Node) -> bool:

@@ -38,16 +38,15 @@ _TENSORS = (
 )
 
 
-def export_message(error: Exception, decisions: Sequence[Decision], forward: str = "", data: Sequence[str] = ()) -> str:
-    """The text of a CaptureError for what torch.export raised. `decisions` were watched while it traced, and the lines
-    that reach for a tensor's `data`; `forward` is the line where the model's own begins, for what has no other."""
+def export_message(error: Exception, decisions: Sequence[Decision], forward: str = "") -> str:
+    """The text of a CaptureError for what torch.export raised. `decisions` were watched while it traced; `forward` is
+    the line where the model's own begins, for what has no other."""
     source = source_of_error(error) or forward
     failure = Failure(
         str(error),
         operator_of_error(error),
         source,
         decisions,
-        data,
         constants=_lines_of_constants(error),
         packed=any(isinstance(one, PackedSequence) for one in locals_of_error(error)),
     )
@@ -63,8 +62,8 @@ def export_message(error: Exception, decisions: Sequence[Decision], forward: str
 
 def _told(failure: Failure, said: str) -> Told | None:
     for what, explain in ((r"", tell_packed),) * failure.packed + KINDS:
-        if match := re.search(what, said):
-            return explain(match, failure)
+        if (match := re.search(what, said)) and (told := explain(match, failure)):
+            return told
     return None
 
 

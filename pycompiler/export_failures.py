@@ -55,7 +55,7 @@ def _reads(match: re.Match, failure: Failure) -> Told:
 def _memory(match: re.Match, failure: Failure) -> Told:
     return Told(
         "what is no operator of PyTorch reads a tensor's memory (a C extension, copy.deepcopy, data_ptr, DLPack)",
-        "use x.clone() for a copy; wrap a kernel of your own with torch.library.custom_op, and register_fake",
+        "use x.clone() for a copy, and PyTorch's operators for the rest: the server has no others",
         at=failure.operator or "what reads the memory",
     )
 
@@ -74,15 +74,7 @@ def _gradients(match: re.Match, failure: Failure) -> Told:
     )
 
 
-def _hidden_write(match: re.Match, failure: Failure) -> Told:
-    if failure.data:
-        return Told(
-            "its forward writes into a weight or a buffer unseen by PyTorch (through .data)",
-            "requests share the model, so nothing may be left behind: compute a new tensor instead of writing into one "
-            "(weight * 0.9 instead of weight.data.mul_(0.9)), or do it under self.training only",
-            at="a write through .data",
-            source="\n  ".join(failure.data[:_MOST_LINES]),
-        )
+def _kept(match: re.Match, failure: Failure) -> Told:
     return Told(
         "its forward uses a tensor that it has kept from another call (functools.cache, a global, a list)",
         "compute it in every call, or once in __init__ (register_buffer): what is kept while the model is captured has "
@@ -101,10 +93,13 @@ def tell_packed(match: re.Match, failure: Failure) -> Told:
     )
 
 
-def _key_of_tensor(match: re.Match, failure: Failure) -> Told:
+def _key_of_tensor(match: re.Match, failure: Failure) -> Told | None:
+    if not re.search(r"""\[["']""", failure.code):
+        return None
     return Told(
         "a tensor is indexed by a name: forward takes a dict, and the schema gives it one tensor for each input",
         "wrap the model in a module whose forward has a parameter for each input of the schema, and builds the dict",
+        at="a tensor's name",
     )
 
 
@@ -144,7 +139,7 @@ def _fixed(match: re.Match, failure: Failure) -> Told:
 def _no_fake(match: re.Match, failure: Failure) -> Told:
     return Told(
         f"operator {match[1]} has no fake kernel, which tells the shape of its result",
-        f"register one: @torch.library.register_fake('{match[1]}') def _(…): return a new empty tensor of that shape",
+        "write it with PyTorch's operators: the server has no others, of which all have one",
         at=match[1],
     )
 
@@ -152,7 +147,7 @@ def _no_fake(match: re.Match, failure: Failure) -> Told:
 def _unsupported(match: re.Match, failure: Failure) -> Told:
     return Told(
         f"operator {match[1]} is not one that torch.export knows",
-        "write it with PyTorch's dense operators, or wrap it with torch.library.custom_op and register_fake",
+        "write it with PyTorch's operators on dense tensors",
         at=match[1],
     )
 
@@ -168,7 +163,7 @@ def _device(match: re.Match, failure: Failure) -> Told:
     )
 
 
-KINDS: tuple[tuple[str, Callable[[re.Match, Failure], Told]], ...] = (
+KINDS: tuple[tuple[str, Callable[[re.Match, Failure], Told | None]], ...] = (
     (r"(?s)data-dependent expression (.+?) \(unhinted.*?Size-like symbols: ([^)]*)\)", _on_values),
     (r"DynamicOutputShapeException: ([\w:.]+)", _shape_of_data),
     (r"UnsupportedOperatorException: ([\w:.]+)", _unsupported),
@@ -186,8 +181,8 @@ KINDS: tuple[tuple[str, Callable[[re.Match, Failure], Told]], ...] = (
     (r"Cannot access data pointer of Tensor", _memory),
     (r"unsupported format string passed to \w*Tensor", _formats),
     (r"does not require grad and does not have a grad_fn", _gradients),
-    (r"fake tensor in the exported program constant's list", _hidden_write),
-    (r"new\(\): invalid data type 'str'", _key_of_tensor),
+    (r"fake tensor in the exported program constant's list", _kept),
+    (r"new\(\): invalid data type 'str'|too many indices for tensor", _key_of_tensor),
     (r"'Tensor' object has no attribute 'constant'", _gradients),  # torch.func.grad of a fake tensor
     (r"not linked with support for \w+ devices|Torch not compiled with CUDA|No CUDA GPUs|NVIDIA driver", _device),
     (r"is not on the expected device", _device),

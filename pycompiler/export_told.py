@@ -23,14 +23,13 @@ CHOOSES = (r"^(?:if|elif|while|assert)\b", r"\b(?:if|and|or|not|in)\b")
 @dataclass(frozen=True)
 class Failure:
     """What was raised: torch's words, the operator ("aten.mm.default", or ""), the line of the model ("" if unknown),
-    and what was watched while it was traced: decisions from sizes, lines that reach for a tensor's `.data`, and lines
-    that read a tensor which torch took for a constant. `packed`: a packed sequence was at hand."""
+    and what was watched while it was traced: decisions from sizes, and lines that read a tensor which
+    torch took for a constant. `packed`: a packed sequence was at hand."""
 
     said: str
     operator: str
     source: str
     decisions: Sequence[Decision]
-    data: Sequence[str] = ()
     constants: Sequence[str] = ()
     packed: bool = False
 

@@ -44,8 +44,8 @@ def why_parted(
     if branches:
         lines = "\n  ".join(branches)
         return f"It branches on sizes, and the graph holds the side taken in the trace:\n  {lines}\n{_BRANCH}"
-    if left.attributes:
-        lines = "\n  ".join(f"'{name}': {line}" for name, line in left.attributes.items())
+    if left:
+        lines = "\n  ".join(f"'{name}': {line}" for name, line in left.items())
         return f"Its forward sets attributes, which the graph does not:\n  {lines}\n{_STATE}"
     if fails:
         return f"The graph asks this of a size that only the data has. {_BRANCH}"

@@ -189,8 +189,8 @@ def test_what_is_no_table_lookup_is_declined_with_the_reason() -> None:
     assert "'model.e.weight' is read by 't" in declined(tied, x) or "as well" in declined(tied, x)
     mean = Computes(lambda self, x: self.e(x), e=nn.EmbeddingBag(5, 4, mode="mean", padding_idx=0))
     assert "padding (padding_idx) and would count in the mean" in declined(mean, x)
-    half = Computes(lambda self, x: self.e(x).float(), e=nn.Embedding(5, 4, dtype=torch.float16))
-    assert "is torch.float16; fp32 weights become tables" in declined(half, x)
+    double = Computes(lambda self, x: self.e(x).float(), e=nn.Embedding(5, 4, dtype=torch.float64))
+    assert "is torch.float64; fp32 weights become tables" in declined(double, x)
 
 
 def test_a_second_run_changes_nothing() -> None:
