@@ -121,6 +121,12 @@ def _plain_tables(path: str, module: Any) -> _Tables:
 
 def _quantized_tables(path: str, module: Any) -> _Tables:
     """The rows of FBGEMM's inference modules, as they are packed and as fp32."""
+    if module.output_dtype() != torch.float32:
+        raise CaptureError(
+            f"{type(module).__name__} '{path}' gives {module.output_dtype()}, and lookups of an artifact give fp32: "
+            "quantize with output_dtype=torch.float32, or export the model before quantization",
+            part=path,
+        )
     groups = module._key_to_tables
     # Of a pooled collection the tables of each pooling; of an unpooled one a list of tables for each type.
     configs = [config for key in groups for config in groups[key]]

@@ -29,6 +29,7 @@ def test_a_lazy_layer_that_has_run_is_a_layer() -> None:
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb"])
+@pytest.mark.proves("Plain PyTorch", "lists and dicts of tables", "refusal")
 def test_a_module_whose_name_cannot_be_written_is_refused(name: str) -> None:
     model = Computes(lambda self, x: self.parts[name](x).squeeze(1), parts=nn.ModuleDict({name: nn.Linear(4, 1)}))
     with pytest.raises(CaptureError, match="has a double quote, a backslash or a line break in its name"):

@@ -58,6 +58,7 @@ def draws_noise(self, x):
         (draws_noise, r"aten.rand_like.default .*: return x \+ torch.rand_like\(x\)\) draws random numbers"),
     ],
 )
+@pytest.mark.proves("Plain PyTorch", "training-only dropout", "refusal")
 def test_what_a_served_model_must_not_do_is_refused_by_name(function, message) -> None:
     with pytest.raises(CaptureError, match=message):
         captured(Computes(function, norm=nn.BatchNorm1d(3)), X)
@@ -88,6 +89,7 @@ def test_random_numbers_of_python_and_numpy_are_refused_with_the_line_that_draws
         captured(Computes(function), X)
 
 
+@pytest.mark.proves("Plain PyTorch", "training-only dropout", "graph")
 def test_dropout_and_attention_in_eval_mode_draw_nothing() -> None:
     def forward(self, x):
         x = F.dropout(self.drop(x), training=self.training).reshape(-1, 1, 1, 3)

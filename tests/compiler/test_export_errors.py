@@ -169,10 +169,6 @@ def a_dict_of_inputs(self, x):
     return x["price"] * 2
 
 
-def weighted_mean(self, x):
-    return self.bag(x.long(), per_sample_weights=x)
-
-
 CONTROL_FLOW, READ = "Python control flow on tensor values", "value is read into Python"
 CHOOSE, KEEP = "torch.where.*, or torch.cond", "keep it a tensor"
 
@@ -229,7 +225,6 @@ CHOOSE, KEEP = "torch.where.*, or torch.cond", "keep it a tensor"
         (gradients_by_functions, "computes gradients", "autograd", r"torch.func.grad\(", "write the derivative out"),
         (packed_sequence, "packed sequence", r"torch.nn.utils.rnn.Packed", r"self.gru\(steps\)", "lengths - 1"),
         (a_dict_of_inputs, "forward takes a dict", "a tensor's name", r'x\["price"\]', "a parameter for each input"),
-        (weighted_mean, "raises NotImplementedError", r"self.bag\(…\)", "per_sample_weights=x", "mode='sum'"),
         (own_mistake, "its forward raises KeyError", "KeyError", r'{"a": x}\["b"\]', "mend it there"),
     ],
 )
@@ -238,7 +233,7 @@ def test_what_torch_cannot_capture_is_named_with_operator_line_and_way_out(
 ) -> None:
     where = rf"\n  at {operator}[^\n]*: [^\n]*test_export_errors.py:\d+: [^\n]*{line}"
     with pytest.raises(CaptureError, match=rf"(?s){reason}.*{where}.*\n.*{way_out}"):
-        captured(Computes(function, gru=nn.GRU(1, 2, batch_first=True), bag=nn.EmbeddingBag(9, 2)), X)
+        captured(Computes(function, gru=nn.GRU(1, 2, batch_first=True)), X)
 
 
 def test_what_torch_says_of_itself_is_not_repeated() -> None:
