@@ -27,8 +27,9 @@ from recpile.pycompiler.cli.console import make_console
 from recpile.pycompiler.cli.entry import load_model
 from recpile.pycompiler.cli.main import quiet_libraries
 from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.differences import FP32_TOLERANCE
 from recpile.pycompiler.metrics import auc, normalized_entropy
-from recpile.pycompiler.quality import FP32_TOLERANCE, EvalData
+from recpile.pycompiler.quality import EvalData
 from recpile.pycompiler.server_process import ServerProcess
 
 ENTRY = "recpile.models.dlrm:build"

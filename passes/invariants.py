@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from recpile.passes.graph import EMBEDDING_BAGS, LOOKUPS, LookupCall
 from recpile.pycompiler.packing import row_bytes
 from recpile.pycompiler.program import Program, Stage
-from recpile.pycompiler.schema import CANDIDATE
+from recpile.pycompiler.schema import CANDIDATE, DTYPE_NAMES
 from recpile.pycompiler.source_lines import named
 
 
@@ -59,6 +59,9 @@ def _verify_interface(program: Program) -> None:
         shown = f"output '{name}' is {list(value.shape)}"
         way_out = "give a row for each, or leave it out of the schema's outputs"
         made = f" (by {named(node)})" if node.op == "call_function" else ""
+        supported = ", ".join(DTYPE_NAMES.values())
+        cast = f"an output is one of {supported}: cast it in the model (.to(torch.int32), torch.view_as_real)"
+        _require(value.dtype in DTYPE_NAMES, f"output '{name}' is {value.dtype}{made}; {cast}")
         _require(batched, f"{shown}{made}; its first axis must be '{CANDIDATE}', one row a candidate: {way_out}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,18 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.utils._pytree import tree_leaves
 from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor
 
-from recpile.pycompiler.capturable import refuse_unready
+from recpile.pycompiler.capturable import refuse_unready, refuse_weights
 from recpile.pycompiler.decisions import watch_decisions
 from recpile.pycompiler.effects import refuse_effects, refuse_max_norm
 from recpile.pycompiler.export_errors import export_message, quiet_export
-from recpile.pycompiler.export_failures import called
+from recpile.pycompiler.export_told import called
+from recpile.pycompiler.forward import check_forward
 from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged, JaggedError
+from recpile.pycompiler.left_behind import watch_left_behind
 from recpile.pycompiler.outputs import left_out, named_outputs
 from recpile.pycompiler.program import Program, Table
 from recpile.pycompiler.python_random import drawing_line, random_state
 from recpile.pycompiler.request_axis import repeat_bags
+from recpile.pycompiler.returning_line import returning_line
 from recpile.pycompiler.schema import (
     AXES,
     CANDIDATE,
@@ -34,6 +37,7 @@ from recpile.pycompiler.schema import (
     SchemaError,
 )
 from recpile.pycompiler.source_lines import source_of_error, source_of_forward, whole_stack_traces
+from recpile.pycompiler.source_parts import source_of_part
 from recpile.pycompiler.swap import CaptureError, swap_embedding_modules
 from recpile.pycompiler.weight_names import rename_keywords
 
@@ -44,12 +48,16 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     CaptureError names what torch.export could not take, or a batch size that got baked in.
     """
     check_forward(model, schema)
-    refuse_unready(model)
-    refuse_max_norm(model)
-    # A copy of the modules that shares their weights: swapping must not change the caller's model; tables are large.
-    weights = {id(one): one for one in (*model.parameters(), *model.buffers())}
-    model = _copied(model, weights).eval()
-    tables = swap_embedding_modules(model)
+    try:
+        refuse_unready(model)
+        refuse_max_norm(model)
+        copied = _copied(model).eval()
+        tables = swap_embedding_modules(copied)
+        refuse_weights(copied)
+    except CaptureError as error:
+        source = source_of_part(model, error.part)
+        raise CaptureError(f"{error}\n  {source}" if source else str(error)) from error
+    model = copied
     left: list[tuple[str, ...]] = []  # not an attribute: torch.export takes back what forward sets
     before = random_state()
     graph = export_flat(FlatModel(model, schema, left.append), schema)
@@ -63,9 +71,13 @@ def capture(model: nn.Module, schema: InputSchema, name: str) -> Program:
     return Program(name, graph, schema, tables=_used_tables(graph, tables), left_out=left[-1])
 
 
-def _copied(model: nn.Module, weights: dict[int, Tensor]) -> nn.Module:
+def _copied(model: nn.Module) -> nn.Module:
+    """Shares its weights: swapping must not change the caller's model, and tables are large."""
+    # And what forward has left in an attribute: torch copies no tensor that was computed with gradients.
+    kept = [one for module in model.modules() for one in tree_leaves(vars(module)) if isinstance(one, Tensor)]
+    shared = {id(one): one for one in (*model.parameters(), *model.buffers(), *kept)}
     try:
-        return copy.deepcopy(model, memo=weights)
+        return copy.deepcopy(model, memo=shared)
     except Exception as error:  # whatever a part of the model raises when it is pickled
         raise CaptureError(
             f"the model cannot be copied ({type(error).__name__}: {error}); it holds something besides modules and "
@@ -175,8 +187,9 @@ def export_graph(
 
     `known`: operators of a graph that this function gave. A module of nothing else is captured in half the time.
     """
-    forward = source_of_forward(module.model) if isinstance(module, FlatModel) else ""
-    with watch_decisions() as decisions:
+    model = module.model if isinstance(module, FlatModel) else module
+    forward = source_of_forward(model) if isinstance(module, FlatModel) else ""
+    with watch_decisions() as decisions, watch_left_behind(model):
         try:
             with torch.no_grad(), quiet_export(), whole_stack_traces():
                 exported = torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
@@ -184,13 +197,24 @@ def export_graph(
                 # Functional, and without the sub-graphs of autocast and the like: passes follow values from node to
                 # node, and would not see that x[:, 0] = y changes x. Costs as much again as the export.
                 return exported if _is_decomposed(exported, known) else exported.run_decompositions({})
-        except SchemaError:
-            raise
+        except SchemaError as error:  # of the model's outputs
+            raise SchemaError(f"{error}{_returned(module, args, dynamic_shapes)}") from error
         except (CaptureError, JaggedError) as error:
             source = source_of_error(error)
-            raise CaptureError(f"{error}\n  {source}" if source else str(error)) from error
+            told = not source or source in str(error)
+            raise CaptureError(str(error) if told else f"{error}\n  {source}") from error
         except Exception as error:
             raise CaptureError(export_message(error, decisions, forward)) from error
+
+
+def _returned(module: nn.Module, args: tuple, dynamic_shapes: tuple) -> str:
+    if not isinstance(module, FlatModel):
+        return ""
+    with torch.no_grad(), quiet_export():
+        line = returning_line(
+            module.model, lambda: torch.export.export(module, args, dynamic_shapes=dynamic_shapes, strict=False)
+        )
+    return f"\n  at return: {line or source_of_forward(module.model)}"
 
 
 def _is_decomposed(graph: ExportedProgram, known: Collection[object]) -> bool:
@@ -199,19 +223,3 @@ def _is_decomposed(graph: ExportedProgram, known: Collection[object]) -> bool:
     return bool(known) and all(
         one in known or (isinstance(one, torch._ops.OpOverload) and torch.Tag.core in one.tags) for one in calls
     )
-
-
-def check_forward(model: nn.Module, schema: InputSchema) -> None:
-    """Every input of the schema is a parameter of `forward`, and every required parameter is an input."""
-    parameters = inspect.signature(model.forward).parameters
-    names = {one.name for one in schema.inputs}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    unknown = sorted(names - set(parameters))
-    required = {n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL}
-    absent = sorted(required - names)
-    if unknown or absent:
-        raise SchemaError(
-            f"the schema's inputs {sorted(names)} do not fit {type(model).__name__}.forward({', '.join(parameters)}): "
-            + "; ".join([f"unknown {unknown}"] * bool(unknown) + [f"absent {absent}"] * bool(absent))
-        )

@@ -31,7 +31,8 @@ _SIZES = (1, 2, 3, 17, 512, 1_000_003)
 @dataclass(frozen=True)
 class Decision:
     """`kind` "branch": Python chose a side. "constant": Python took a size for a number. "guard": torch requires
-    `condition` of the sizes. `source`: the line of the model, or ""."""
+    `condition` of the sizes. "data": the model reached for a tensor's `.data`, past PyTorch's eyes. `source`: the line
+    of the model, or ""."""
 
     kind: str
     source: str

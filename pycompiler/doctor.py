@@ -15,8 +15,9 @@ from recpile.pycompiler.artifact.manifest import build_manifest
 from recpile.pycompiler.capture import capture
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.decisions import Decision, broken_by, watch_decisions
+from recpile.pycompiler.differences import difference_of
 from recpile.pycompiler.doctor_cases import CaseInputs, case_inputs
-from recpile.pycompiler.exactness import Outputs, described, difference_of, runner
+from recpile.pycompiler.exactness import Outputs, described, runner
 from recpile.pycompiler.quality import eager, in_eval_mode
 from recpile.pycompiler.schema import InputSchema, SchemaError
 from recpile.pycompiler.source_lines import source_of_error

@@ -1,4 +1,5 @@
-"""Refuses what a served model must not do: draw random numbers, write into its inputs, its weights or its state."""
+"""Refuses what a served model must not do: draw random numbers, write into its inputs, its weights or its state, mix
+requests in a batch norm, run operators that the server has not."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from recpile.pycompiler.swap import CaptureError
 _RENORM = (torch.ops.aten.embedding_renorm.default, torch.ops.aten.embedding_renorm_.default)
 # An operator with one of these set so draws nothing: dropout and attention in eval mode.
 _HARMLESS = {"p": 0.0, "dropout_p": 0.0, "dropout": 0.0, "train": False, "training": False}
+_NAMESPACES = ("aten", "prims", "recpile", "fbgemm")
+_SHARED = "requests share the model, so nothing may be left behind"
 _CLIP = (
     "clip the trained rows once, which gives the same answers: with torch.no_grad(): "
     "table.weight.renorm_({norm:g}, 0, {limit:g}); table.max_norm = None"
@@ -27,7 +30,8 @@ def refuse_max_norm(model: nn.Module) -> None:
             raise CaptureError(
                 f"'{path}' is an {type(module).__name__} with max_norm={module.max_norm:g} (aten.embedding_renorm_): "
                 "it rewrites rows of its table as they are read, and a served table is read-only; "
-                + _CLIP.format(norm=module.norm_type, limit=module.max_norm)
+                + _CLIP.format(norm=module.norm_type, limit=module.max_norm),
+                part=path,
             )
 
 
@@ -40,6 +44,16 @@ def refuse_effects(graph: ExportedProgram) -> None:
                 f"{named(node)}: max_norm rewrites rows of a table as they are read, and a served table is read-only; "
                 + _CLIP.format(norm=float(node.args[3]), limit=float(node.args[2]))  # type: ignore[arg-type]
             )
+        if node.target is torch.ops.aten._native_batch_norm_legit.no_stats and _of_batch(node):
+            raise CaptureError(
+                f"{named(node)}: a batch norm without running statistics normalizes by those of its batch, so requests "
+                "could not share one: train it with track_running_stats=True, or use nn.LayerNorm"
+            )
+        if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace not in _NAMESPACES:
+            raise CaptureError(
+                f"{named(node)} is an operator of your own, and the server has PyTorch's and FBGEMM's only: write it "
+                "with those (call the function that torch.library.custom_op wraps)"
+            )
         if draws(node):
             raise CaptureError(
                 f"{named(node)} draws random numbers, so the same request would get different answers; take it out, or "
@@ -49,9 +63,14 @@ def refuse_effects(graph: ExportedProgram) -> None:
         written = _written(spec)
         if written:
             raise CaptureError(
-                f"the model changes {written} when it runs{at(nodes[spec.arg.name])}; requests share the model, so "
-                "nothing may be left behind: work on a clone (x = x.clone()), or move the update under self.training"
+                f"the model changes {written} when it runs{at(nodes[spec.arg.name])}; {_SHARED}: work on a clone "
+                "(x = x.clone()), or move the update under self.training"
             )
+
+
+def _of_batch(norm: Node) -> bool:
+    assert isinstance(norm.args[0], Node)
+    return isinstance(norm.args[0].meta["val"].shape[0], torch.SymInt)
 
 
 def draws(node: Node) -> bool:

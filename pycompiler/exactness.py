@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from recpile.pycompiler.artifact.manifest import build_manifest
-from recpile.pycompiler.capture import capture
-from recpile.pycompiler.decisions import watch_decisions
+from recpile.pycompiler.differences import difference_of
+from recpile.pycompiler.parity.why_parted import told_failure, why_parted
 from recpile.pycompiler.program import Program
-from recpile.pycompiler.quality import FP32_TOLERANCE, EvalData, ParityError, answered_batches, run_stages
+from recpile.pycompiler.quality import EvalData, ParityError, answered_batches, run_stages
 from recpile.pycompiler.schema import CANDIDATE, InputSchema
 
 Outputs = tuple[Tensor, ...]
@@ -48,7 +48,7 @@ def check_steps(model: nn.Module, schema: InputSchema, steps: Sequence[Step], da
         if exact and _first_difference(exact[-1], inputs, expected, schema):
             for step in exact:
                 if difference := _first_difference(step, inputs, expected, schema):
-                    raise ParityError(_message(model, schema, step, steps, difference))
+                    raise ParityError(_message(model, schema, step, steps, *difference))
         lossy = [step for step in run if not step.exact]
         if lossy:
             answer = runner(lossy[-1].program)
@@ -69,23 +69,6 @@ def runner(program: Program) -> Callable[[Mapping[str, Tensor]], Outputs]:
     return run
 
 
-def difference_of(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> tuple[float, float]:
-    """(largest absolute difference, what is allowed). Infinite if the numbers of elements differ, NaN if any is NaN.
-
-    Shapes are not compared: a bare squeeze() drops the batch axis at one candidate, in eager only.
-    """
-    worst, allowed = 0.0, FP32_TOLERANCE
-    for a, b in zip(wanted, got, strict=True):
-        if a.numel() != b.numel():
-            return float("inf"), allowed
-        if a.numel():
-            apart = float((a.double() - b.double().reshape(a.shape)).abs().max())
-            worst = apart if not apart <= worst else worst
-            # Sums over long bags are large, and fp32 has 24 bits.
-            allowed = max(allowed, FP32_TOLERANCE * float(a.double().abs().max()))
-    return worst, allowed
-
-
 def described(schema: InputSchema, flat: Mapping[str, Tensor]) -> str:
     """ "3 candidates, 7 ids"."""
     spec = next(one for one in schema.tensors() if CANDIDATE in one.shape)
@@ -104,34 +87,33 @@ def _runs(steps: Sequence[Step]) -> list[list[Step]]:
     return runs
 
 
-def _first_difference(step: Step, inputs: Sequence, expected: Sequence[Outputs], schema: InputSchema) -> str:
-    """ "by 0.3 (at most 1e-05 expected) on 3 candidates, 7 ids", or ""."""
+def _first_difference(
+    step: Step, inputs: Sequence, expected: Sequence[Outputs], schema: InputSchema
+) -> tuple[str, Mapping[str, Tensor]] | None:
+    """ "by 0.3 (at most 1e-05 expected) on 3 candidates, 7 ids", and these inputs; None if there is none."""
     answer = runner(step.program)
     for flat, wanted in zip(inputs, expected, strict=True):
         try:
             apart, allowed = difference_of(wanted, answer(flat))
         except (IndexError, RuntimeError) as error:
-            return f"and fails ({str(error).splitlines()[0]}) on {described(schema, flat)}"
+            return f"and fails ({told_failure(error, step.program)}) on {described(schema, flat)}", flat
         if not apart <= allowed:
-            return f"by {apart:.3g} (at most {allowed:.1g} expected) on {described(schema, flat)}"
-    return ""
+            return f"by {apart:.3g} (at most {allowed:.1g} expected) on {described(schema, flat)}", flat
+    return None
 
 
-def _message(model: nn.Module, schema: InputSchema, step: Step, steps: Sequence[Step], difference: str) -> str:
+def _message(
+    model: nn.Module,
+    schema: InputSchema,
+    step: Step,
+    steps: Sequence[Step],
+    difference: str,
+    flat: Mapping[str, Tensor],
+) -> str:
     if step is not steps[0]:
         return (
             f"the program differs after {step.name} {difference}; before it, it did not. A pass that changes answers "
             "on purpose says so (exact = False); else this is an error in the pass: leave it out, and report it"
         )
-    with watch_decisions() as decisions:  # again, to see them
-        capture(model, schema, step.program.name)
-    branches = list(dict.fromkeys(one.source for one in decisions if one.source and one.kind != "guard"))
-    why = (
-        "It branches on sizes, and the graph holds the side taken in the trace:\n  " + "\n  ".join(branches) + "\n"
-        if branches
-        else "A model that draws random numbers, or keeps state between calls, does that. "
-    )
-    return (
-        f"the captured graph differs from the model {difference}. {why}Compute without the branch (sums over nothing "
-        "are 0), or choose with torch.where; `recpile doctor` shows every case"
-    )
+    why = why_parted(model, schema, step.program, flat, difference.startswith("and fails"))
+    return f"the captured graph differs from the model {difference}. {why}; `recpile doctor` shows every case"

@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
-from recpile.pycompiler.decisions import Decision
+from recpile.pycompiler.export_told import CHOOSES, READS, Failure, Told
 
-# What a line of Python asks of a tensor, as it is written: reading a value, and choosing by one.
-_READS = (
-    r"\.item\(",
-    r"\.tolist\(",
-    r"\.numpy\(",
-    r"\b(?:np|numpy|math)\.\w+",
-    r"(?<![.\w])(?:int|float|bool|range|round|len|min|max|sum|sorted)\(",
-    r"\btorch\.tensor\(",
-)
-_CHOOSES = (r"^(?:if|elif|while|assert)\b", r"\b(?:if|and|or|not|in)\b")
 _MOST_CONDITIONS = 3
+_MOST_LINES = 3
 _KEEP_SIZES = (
     "keep the size, and mask what is not wanted: torch.where instead of x[mask], nonzero or unique; or filter ids "
     "before they are sent"
 )
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What was raised: torch's words, the operator ("aten.mm.default", or ""), the line of the model ("" if unknown),
-    and what was watched while it was traced."""
-
-    said: str
-    operator: str
-    source: str
-    decisions: Sequence[Decision]
-
-    @property
-    def code(self) -> str:
-        return self.source.partition(": ")[2]
-
-    def written(self, patterns: Sequence[str]) -> str:
-        """The first of these constructs of Python that the line has, as in "int()"; "" if it has none."""
-        found = next((match[0] for one in patterns if (match := re.search(one, self.code))), "")
-        return f"{found}…)" if found.endswith("(") else found
-
-
-def called(source: str) -> str:
-    """What a line of Python calls first, such as "torch.topk(…)", or else chooses by ("'if'"); "" for neither."""
-    code = source.partition(": ")[2]
-    if found := re.search(r"(?:\w+\.)+\w+\(|(?<!def )\b\w+\(", code):
-        return f"{found[0]}…)"
-    chosen = next((match[0] for one in _CHOOSES if (match := re.search(one, code))), "")
-    return f"'{chosen}'" if chosen else ""
-
-
-@dataclass(frozen=True)
-class Told:
-    reason: str
-    way_out: str
-    at: str = ""  # if not the operator
-    source: str = ""  # if not the line at which it was raised
-
-
 def _on_values(match: re.Match, failure: Failure) -> Told:
     expression, sizes = match[1], match[2]
-    if failure.written(_READS):
+    if failure.written(READS):
         return _reads(match, failure)
     if sizes != "none":
         return Told(f"the size of a tensor depends on the data ({expression})", _KEEP_SIZES)
@@ -73,7 +27,7 @@ def _on_values(match: re.Match, failure: Failure) -> Told:
             f"operator {failure.operator} asks for a number that only the data has",
             "give it the number (such as num_classes, minlength, output_size), or keep it a tensor",
         )
-    if chosen := failure.written(_CHOOSES):
+    if chosen := failure.written(CHOOSES):
         return Told(
             "Python control flow on tensor values (if, while, and, or, assert)",
             "the graph must hold both sides: use torch.where(condition, a, b), or torch.cond for sides that cost much",
@@ -87,7 +41,7 @@ def _on_values(match: re.Match, failure: Failure) -> Told:
 
 
 def _reads(match: re.Match, failure: Failure) -> Told:
-    read = failure.written(_READS)
+    read = failure.written(READS)
     library = read.startswith(("np.", "numpy.", "math.")) or "numpy" in failure.said
     return Told(
         "a tensor's value is read into Python (.item(), .tolist(), .numpy(), int(), float(), range(), numpy, math)",
@@ -101,7 +55,7 @@ def _reads(match: re.Match, failure: Failure) -> Told:
 def _memory(match: re.Match, failure: Failure) -> Told:
     return Told(
         "what is no operator of PyTorch reads a tensor's memory (a C extension, copy.deepcopy, data_ptr, DLPack)",
-        "use x.clone() for a copy; wrap a kernel of your own with torch.library.custom_op, and register_fake",
+        "use x.clone() for a copy, and PyTorch's operators for the rest: the server has no others",
         at=failure.operator or "what reads the memory",
     )
 
@@ -120,12 +74,32 @@ def _gradients(match: re.Match, failure: Failure) -> Told:
     )
 
 
-def _hidden_write(match: re.Match, failure: Failure) -> Told:
+def _kept(match: re.Match, failure: Failure) -> Told:
     return Told(
-        "its forward writes into a weight or a buffer unseen by PyTorch (through .data)",
-        "requests share the model, so nothing may be left behind: compute a new tensor instead of writing into one "
-        "(weight * 0.9 instead of weight.data.mul_(0.9)), or do it under self.training only",
-        at="a write that torch.export cannot follow",
+        "its forward uses a tensor that it has kept from another call (functools.cache, a global, a list)",
+        "compute it in every call, or once in __init__ (register_buffer): what is kept while the model is captured has "
+        "no values",
+        at="a kept tensor",
+        source="\n  ".join(failure.constants[:_MOST_LINES]),
+    )
+
+
+def tell_packed(match: re.Match, failure: Failure) -> Told:
+    return Told(
+        "a packed sequence (pack_padded_sequence) has sizes that only the data has",
+        "run the layer over the padded rows, and take each row's state at its last step: "
+        "states[torch.arange(len(lengths)), lengths - 1]; or mask what lies behind it",
+        at="torch.nn.utils.rnn.PackedSequence",
+    )
+
+
+def _key_of_tensor(match: re.Match, failure: Failure) -> Told | None:
+    if not re.search(r"""\[["']""", failure.code):
+        return None
+    return Told(
+        "a tensor is indexed by a name: forward takes a dict, and the schema gives it one tensor for each input",
+        "wrap the model in a module whose forward has a parameter for each input of the schema, and builds the dict",
+        at="a tensor's name",
     )
 
 
@@ -165,7 +139,7 @@ def _fixed(match: re.Match, failure: Failure) -> Told:
 def _no_fake(match: re.Match, failure: Failure) -> Told:
     return Told(
         f"operator {match[1]} has no fake kernel, which tells the shape of its result",
-        f"register one: @torch.library.register_fake('{match[1]}') def _(…): return a new empty tensor of that shape",
+        "write it with PyTorch's operators: the server has no others, of which all have one",
         at=match[1],
     )
 
@@ -173,7 +147,7 @@ def _no_fake(match: re.Match, failure: Failure) -> Told:
 def _unsupported(match: re.Match, failure: Failure) -> Told:
     return Told(
         f"operator {match[1]} is not one that torch.export knows",
-        "write it with PyTorch's dense operators, or wrap it with torch.library.custom_op and register_fake",
+        "write it with PyTorch's operators on dense tensors",
         at=match[1],
     )
 
@@ -189,7 +163,7 @@ def _device(match: re.Match, failure: Failure) -> Told:
     )
 
 
-KINDS: tuple[tuple[str, Callable[[re.Match, Failure], Told]], ...] = (
+KINDS: tuple[tuple[str, Callable[[re.Match, Failure], Told | None]], ...] = (
     (r"(?s)data-dependent expression (.+?) \(unhinted.*?Size-like symbols: ([^)]*)\)", _on_values),
     (r"DynamicOutputShapeException: ([\w:.]+)", _shape_of_data),
     (r"UnsupportedOperatorException: ([\w:.]+)", _unsupported),
@@ -207,7 +181,9 @@ KINDS: tuple[tuple[str, Callable[[re.Match, Failure], Told]], ...] = (
     (r"Cannot access data pointer of Tensor", _memory),
     (r"unsupported format string passed to \w*Tensor", _formats),
     (r"does not require grad and does not have a grad_fn", _gradients),
-    (r"fake tensor in the exported program constant's list", _hidden_write),
+    (r"fake tensor in the exported program constant's list", _kept),
+    (r"new\(\): invalid data type 'str'|too many indices for tensor", _key_of_tensor),
+    (r"'Tensor' object has no attribute 'constant'", _gradients),  # torch.func.grad of a fake tensor
     (r"not linked with support for \w+ devices|Torch not compiled with CUDA|No CUDA GPUs|NVIDIA driver", _device),
     (r"is not on the expected device", _device),
 )

@@ -6,14 +6,16 @@ import io
 import logging
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from recpile.passes.graph import editable
+from recpile.pycompiler.graph_parts import first_uncompiled
 from recpile.pycompiler.program import Stage
 from recpile.pycompiler.source_lines import named
 
@@ -47,26 +49,50 @@ def lower(stage: Stage, part: GraphModule | None = None) -> LoweredStage:
     }
     said = io.StringIO()
     try:
-        with torch.no_grad(), warnings.catch_warnings(), _quiet("torch._inductor"), redirect_stderr(said):
-            warnings.simplefilter("ignore")
-            files = torch._inductor.aot_compile(part or editable(stage.graph), inputs, options=options)
+        files = _compiled(part or editable(stage.graph), inputs, options, said)
     except Exception as error:
         detail = str(error).strip() or type(error).__name__
-        what = f"AOTInductor could not compile stage '{stage.name}'{blamed(stage, detail)}"
+        blame = blamed(stage, detail)
+        # Of a machine that has no room no operator is to blame.
+        if not blame and part is None and not isinstance(error, (OSError, MemoryError)):
+            blame = _blamed_by_parts(stage, lambda module: _compiles(module, inputs, options))
+        what = f"AOTInductor could not compile stage '{stage.name}'{blame}"
         raise LowerError(f"{what}: {detail}\n{said.getvalue()}".rstrip()) from error
     assert isinstance(files, list)
     return LoweredStage(stage.name, tuple(files))
+
+
+def _compiled(module: GraphModule, inputs: tuple, options: dict[str, Any], said: io.StringIO) -> Any:
+    with torch.no_grad(), warnings.catch_warnings(), _quiet("torch._inductor"), redirect_stderr(said):
+        warnings.simplefilter("ignore")
+        return torch._inductor.aot_compile(module, inputs, options=options)
+
+
+def _compiles(module: GraphModule, inputs: tuple, options: dict[str, Any]) -> bool:
+    try:
+        _compiled(module, inputs, options, io.StringIO())
+    except Exception:  # as many kinds as a compiler has
+        return False
+    return True
 
 
 def blamed(stage: Stage, detail: str) -> str:
     """The operators that AOTInductor's message speaks of, with their lines, and the way out; "" if it names none."""
     if "InvalidCxxCompiler" in detail or "No working C++ compiler" in detail:
         return " (it needs a C++ compiler: install g++, or set CXX)"
-    words = {word.replace("::", ".") for word in re.findall(r"[a-z_]\w*(?:\.|::)\w+\.\w+", detail)}
+    words = {word.replace("::", ".") for word in re.findall(r"[a-z_]\w*(?:\.|::)\w+\.\w+|(?<=target: )\w+", detail)}
     nodes = [node for node in stage.graph.graph.nodes if str(node.target) in words]
-    if not nodes:
-        return ""
-    return f" (at {'; '.join(named(node) for node in nodes[:3])}; write it with other operators in the model)"
+    return _told(nodes[:3]) if nodes else ""
+
+
+def _blamed_by_parts(stage: Stage, compiles: Callable[[GraphModule], bool]) -> str:
+    """Where the message names no operator: the first up to which the stage does not compile. Compiles parts of it."""
+    node = first_uncompiled(editable(stage.graph), compiles)
+    return _told([node]) if node is not None else ""
+
+
+def _told(nodes: Sequence[Node]) -> str:
+    return f" (at {'; '.join(named(node) for node in nodes)}; write it with other operators in the model)"
 
 
 class _quiet:

@@ -79,6 +79,13 @@ def raised_by_the_model(error: BaseException) -> bool:
     return bool(frames) and _rank(frames[-1].filename) == 0 and not _package(frames[-1].filename)
 
 
+def locals_of_error(error: BaseException) -> Iterator[object]:
+    """The local variables of the frames that `error`, or what caused it, was raised through."""
+    for one in _causes(error):
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            yield from frame.f_locals.values()
+
+
 def operator_of_error(error: BaseException) -> str:
     """The operator, such as "aten.mm.default", that PyTorch was at when `error`, or what caused it, was raised."""
     for one in reversed(_causes(error)):
@@ -111,14 +118,19 @@ def source_of_caller() -> str:
 
 def source_of_forward(model: nn.Module) -> str:
     """The line where the model's `forward` begins; "" if it has no code of its own."""
-    code = getattr(inspect.unwrap(type(model).forward), "__code__", None)
+    forward = inspect.getattr_static(type(model), "forward", None)
+    code = getattr(inspect.unwrap(forward) if inspect.isfunction(forward) else None, "__code__", None)
     return _shown((code.co_filename, code.co_firstlineno, code.co_name)) if code else ""
 
 
 def source_of_frame(frame: FrameType) -> str:
     """The line that `frame` runs, if it is the user's; else ""."""
-    place = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-    return _shown(place) if _rank(place[0]) == 0 else ""
+    return source_at(frame.f_code.co_filename, frame.f_lineno)
+
+
+def source_at(file: str, line: int) -> str:
+    """That line, if it is the user's; else ""."""
+    return _shown((file, line, "")) if _rank(file) == 0 else ""
 
 
 @contextmanager

@@ -76,7 +76,8 @@ def _check_forward(path: str, module: nn.Module) -> None:
     if type(module).forward is not own.forward or module._forward_hooks or module._forward_pre_hooks:
         raise CaptureError(
             f"'{path}' is a {type(module).__name__} with a forward or hooks of its own, which the swap for a "
-            "table-batched lookup would drop; move them into the module around it"
+            "table-batched lookup would drop; move them into the module around it",
+            part=path,
         )
 
 
@@ -91,7 +92,8 @@ def _swap(path: str, module: nn.Module) -> tuple[nn.Module, _Tables]:
             if config.pooling == PoolingType.MEAN and module.is_weighted():
                 raise CaptureError(
                     f"'{path}', table '{config.name}': mean pooling with weights is not defined by TorchRec; use sum "
-                    "pooling"
+                    "pooling",
+                    part=path,
                 )
         return TableBatchedBags(path, bags, held.modules, module.is_weighted()), held
     assert isinstance(module, (EmbeddingCollection, quantized.EmbeddingCollection))
@@ -109,17 +111,22 @@ def _plain_tables(path: str, module: Any) -> _Tables:
         weight = modules[config.name].weight
         if config.data_type != DataType.FP32:
             raise CaptureError(
-                f"{where}: got data type {config.data_type}; export from fp32 weights (--embedding-dtype packs them)"
+                f"{where}: got data type {config.data_type}; export from fp32 weights (--embedding-dtype packs them)",
+                part=path,
             )
         if weight.dtype != torch.float32:
-            raise CaptureError(f"{where}: its weight is {weight.dtype}; export an fp32 model (no .half(), .bfloat16())")
-        if weight.is_meta:
-            raise CaptureError(f"{where}: its weight is on the meta device; build the model on the CPU")
+            raise CaptureError(f"{where}: its weight is {weight.dtype}; export an fp32 model (.float())", part=path)
     return _Tables(configs, modules, {})
 
 
 def _quantized_tables(path: str, module: Any) -> _Tables:
     """The rows of FBGEMM's inference modules, as they are packed and as fp32."""
+    if module.output_dtype() != torch.float32:
+        raise CaptureError(
+            f"{type(module).__name__} '{path}' gives {module.output_dtype()}, and lookups of an artifact give fp32: "
+            "quantize with output_dtype=torch.float32, or export the model before quantization",
+            part=path,
+        )
     groups = module._key_to_tables
     # Of a pooled collection the tables of each pooling; of an unpooled one a list of tables for each type.
     configs = [config for key in groups for config in groups[key]]
@@ -131,7 +138,8 @@ def _quantized_tables(path: str, module: Any) -> _Tables:
             if dtype not in _TORCHREC_DTYPES:
                 raise CaptureError(
                     f"{type(module).__name__} '{path}', table '{config.name}': got data type {config.data_type}; "
-                    f"quantize to one of {', '.join(_TORCHREC_DTYPES)}, or export the model before quantization"
+                    f"quantize to one of {', '.join(_TORCHREC_DTYPES)}, or export the model before quantization",
+                    part=path,
                 )
             # FBGEMM pads rows to whole cache lines; our rows lie side by side.
             packed[config.name] = row[:, : row_bytes(dtype, config.embedding_dim)].contiguous()

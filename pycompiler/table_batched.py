@@ -16,7 +16,11 @@ from recpile.pycompiler.jagged import Bags, ExportableJagged, bags_of
 
 
 class CaptureError(ValueError):
-    """A model that cannot be captured, and what to change."""
+    """A model that cannot be captured, and what to change. `part`: the path of the module to blame, if it is one."""
+
+    def __init__(self, message: str, part: str = "") -> None:
+        super().__init__(message)
+        self.part = part
 
 
 class TableBatchedBags(nn.Module):

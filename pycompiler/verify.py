@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from recpile.passes.base import Pass
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.differences import FP32_TOLERANCE, difference_of
 from recpile.pycompiler.eval_data import EvalData
-from recpile.pycompiler.exactness import Step, difference_of, runner
+from recpile.pycompiler.exactness import Step, runner
 from recpile.pycompiler.inputs import check_inputs
 from recpile.pycompiler.parity import artifact_stages, through_engine
 from recpile.pycompiler.parity.artifact_stages import StageDifference
@@ -21,7 +22,7 @@ from recpile.pycompiler.parity.first_operator import first_operator, run_eager, 
 from recpile.pycompiler.parity.rebuild import rebuild
 from recpile.pycompiler.parity.through_engine import StartEngine, start_engine
 from recpile.pycompiler.parity.weights import compare_weights
-from recpile.pycompiler.quality import FP32_TOLERANCE, Parity, eager
+from recpile.pycompiler.quality import Parity, eager
 from recpile.pycompiler.schema import InputSchema
 
 Model = tuple[nn.Module, InputSchema]

@@ -29,18 +29,27 @@ def rows(*tables: tuple[str, int, list[str]]) -> EmbeddingCollection:
     return made
 
 
+def tower() -> nn.Sequential:
+    norm = nn.BatchNorm1d(DIM)
+    assert norm.running_mean is not None
+    norm.running_mean.normal_()
+    return nn.Sequential(nn.Linear(2 * DIM, DIM), norm, nn.ReLU(), nn.Dropout(0.3))
+
+
 class Sequence(nn.Module):
     """TorchRec: an unpooled collection whose table two features share, attention of the target over the history, two
-    towers, a mixture of three experts, two tasks."""
+    towers with batch norms and dropout, a mixture of three experts, two tasks; a loss for training beside them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows = rows(("item", 40, ["history", "target"]))
         self.user = collection(("city", 7, DIM, ["city"]), ("genres", 19, DIM, ["genres"]), mean=True)
-        self.left, self.right = (nn.Sequential(nn.Linear(2 * DIM, DIM), nn.ReLU()) for _ in range(2))
+        self.left, self.right = (tower() for _ in range(2))
+        self.norm = nn.LayerNorm(2 * DIM)
         self.experts = nn.ModuleList(nn.Sequential(nn.Linear(2 * DIM, 8), nn.ReLU()) for _ in range(3))
         self.gates = nn.ModuleList(nn.Linear(2 * DIM, 3) for _ in range(2))
         self.heads = nn.ModuleList(nn.Linear(8, 1) for _ in range(2))
+        self.auxiliary = nn.Linear(2 * DIM, 1)
 
     def forward(self, items: KeyedJaggedTensor, user: KeyedJaggedTensor) -> dict[str, Tensor]:
         looked_up = self.rows(items)
@@ -51,12 +60,14 @@ class Sequence(nn.Module):
         attended = (scores.softmax(1).unsqueeze(1) @ history).squeeze(1)
         pooled = self.user(user)
         both = torch.cat([self.left(torch.cat([attended, target], dim=1)), self.right(pooled.values())], dim=1)
+        both = self.norm(both)
         experts = torch.stack([expert(both) for expert in self.experts], dim=1)
         tasks = [
             torch.sigmoid(head((gate(both).softmax(1).unsqueeze(2) * experts).sum(1))).squeeze(1)
             for gate, head in zip(self.gates, self.heads, strict=True)
         ]
-        return {"click": tasks[0], "buy": tasks[1], "city": pooled["city"]}
+        loss = nn.functional.binary_cross_entropy(tasks[0], torch.zeros_like(tasks[0])) + self.auxiliary(both).mean()
+        return {"click": tasks[0], "buy": tasks[1], "city": pooled["city"], "loss": loss}
 
 
 def sequence() -> Made:
@@ -77,6 +88,9 @@ class Plain(nn.Module):
         self.tags = nn.EmbeddingBag(23, DIM, mode="sum", include_last_offset=True, padding_idx=0)
         self.register_buffer("bounds", torch.tensor([0.0, 0.5, 1.0]))
         self.out = nn.Linear(7 * DIM, 1)
+        # The way out of max_norm=1 that its refusal gives.
+        with torch.no_grad():
+            self.get_parameter("more.0.weight").renorm_(2, 0, 1)
 
     def forward(self, ids: Tensor, age: Tensor, genres: Tensor, weights: Tensor, tags: JaggedTensor) -> Tensor:
         parts = [

@@ -1,58 +1,15 @@
 """Writes docs/coverage.md from a test run: `make coverage` runs the tests that prove a
 construct, `@pytest.mark.proves(area, construct, how)`, and those that record a published model; the table lists what
-passed, and leaves empty what no test proved."""
+passed, says where there is nothing to prove, and leaves empty what no test proved."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
-HOW = ("graph", "numerics in both runtimes", "refusal")
-CONSTRUCTS = {
-    "TorchRec": (
-        "EmbeddingBagCollection",
-        "EmbeddingCollection, unpooled",
-        "weighted features",
-        "shared tables",
-        "KJT argument",
-        "KJT built inside",
-        "KeyedTensor outputs",
-        "sum pooling",
-        "mean pooling",
-        "quantize_inference_model",
-    ),
-    "Plain PyTorch": (
-        "nn.Embedding",
-        "lists and dicts of tables",
-        "nn.EmbeddingBag, 2-D ids",
-        "nn.EmbeddingBag, offsets",
-        "per-sample weights",
-        "padding_idx",
-        "max_norm",
-        "modulo",
-        "clamp",
-        "hashing",
-        "bucketize",
-        "attention over a history",
-        "transformer or recurrent layers over a history",
-        "towers",
-        "mixture of experts",
-        "several outputs",
-    ),
-    "Checkpoints": (
-        "state_dict .pt",
-        "safetensors",
-        "torch DCP folder",
-        "sharded TorchRec names",
-        "rename rules and dry run",
-        "training-only outputs",
-    ),
-    "Input schema": ("Python", "YAML file", "inferred from examples"),
-    "The passes": ("batch tables", "request side once", "fusion", "cleanup", "split", "dense precision"),
-    "What the user sees": ("export --doctor", "inspect", "export --onnx", "a custom pass"),
-}
+from coverage_rows import CONSTRUCTS, HOW, NOTHING
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -102,23 +59,11 @@ class _Table:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not hasattr(session.config, "workerinput"):  # which pytest-xdist gives the processes that it starts
-            self.path.write_text("\n".join(self._lines()) + "\n")
+            lines = [*table_lines(self.proofs), *self._published_lines()]
+            self.path.write_text("\n".join(lines) + "\n")
 
-    def _lines(self) -> list[str]:
+    def _published_lines(self) -> list[str]:
         lines = [
-            "# What the compiler takes, and the test that shows it",
-            "",
-            "Written by `make coverage`, which runs these tests: an empty place has no test that passed. *Graph*: the",
-            "captured graph, or what the passes make of it, answers as the model does (of a checkpoint or schema: is",
-            "read as written). *Both runtimes*: so do the Python debug runtime and the C++ engine on an exported",
-            "artifact. *Refusal*: the case that is refused, with the reason; of a pass, that it declines.",
-        ]
-        for area, constructs in CONSTRUCTS.items():
-            lines += ["", f"## {area}", "", "| construct | graph | both runtimes | refusal |", "|---|---|---|---|"]
-            for construct in constructs:
-                cells = [_tests(self.proofs[area, construct, how]) for how in HOW]
-                lines.append(f"| {construct} | {' | '.join(cells)} |")
-        lines += [
             "",
             "## Published models",
             "",
@@ -133,6 +78,29 @@ class _Table:
             lowered = f"{self.in_runtimes[name]:.0e}" if name in self.in_runtimes else ""
             lines.append(f"| `{published}` | {name} | {difference:.0e} | {lowered} |")
         return lines
+
+
+def table_lines(proofs: Mapping[tuple[str, str, str], list[str]]) -> list[str]:
+    """The page but for its published models. `proofs`: ids of tests by (area, construct, how)."""
+    lines = [
+        "# What the compiler takes, and the test that shows it",
+        "",
+        "Written by `make coverage`, which runs these tests: an empty place has no test that passed. *Graph*: the",
+        "captured graph, or what the passes make of it, answers as the model does (of a checkpoint or schema: is",
+        "read as written). *Both runtimes*: so do the Python debug runtime and the C++ engine on an exported",
+        "artifact. *Refusal*: the case that is refused, with the reason; of a pass, that it declines.",
+    ]
+    for area, constructs in CONSTRUCTS.items():
+        lines += ["", f"## {area}", "", "| construct | graph | both runtimes | refusal |", "|---|---|---|---|"]
+        for construct in constructs:
+            places = [(area, construct, how) for how in HOW]
+            cells = [_tests(proofs.get(place, [])) or _nothing(place) for place in places]
+            lines.append(f"| {construct} | {' | '.join(cells)} |")
+    return lines
+
+
+def _nothing(place: tuple[str, str, str]) -> str:
+    return f"none: {NOTHING[place]}" if place in NOTHING else ""
 
 
 def _tests(ids: list[str]) -> str:

@@ -11,7 +11,7 @@ from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.debugging.describe import told_difference, told_tensor
 from recpile.pycompiler.debugging.operators import GraphRunner, OperatorCall
-from recpile.pycompiler.exactness import difference_of
+from recpile.pycompiler.differences import difference_of
 from recpile.pycompiler.parity.comparison import Finding, parity_of, told_operator
 from recpile.pycompiler.parity.compiled_code import told_code
 from recpile.pycompiler.parity.first_operator import Run, first_operator

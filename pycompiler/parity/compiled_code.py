@@ -17,12 +17,13 @@ from torch.export import ExportedProgram
 
 # Private in name: what the artifact's writer uses.
 from torch.export.pt2_archive._package import PT2ArchiveWriter, _package_aoti_files
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Node
 
 from recpile.passes.graph import editable
 from recpile.pycompiler.debugging.describe import told_difference, told_tensor
 from recpile.pycompiler.debugging.operators import GraphRunner, OperatorCall
-from recpile.pycompiler.exactness import difference_of
+from recpile.pycompiler.differences import difference_of
+from recpile.pycompiler.graph_parts import cut
 from recpile.pycompiler.lower import LoweredStage, LowerError, lower
 from recpile.pycompiler.parity.rounding import Roundings
 from recpile.pycompiler.program import Stage
@@ -98,24 +99,6 @@ class _Search:
             if not apart <= allowed:
                 return call, got
         return None
-
-
-def cut(module: GraphModule, operators: Sequence[Node], count: int) -> tuple[GraphModule, list[Node]]:
-    """`module` up to the first `count` of its `operators`, and those of them that it then gives: all that the rest of
-    the graph reads."""
-    last = operators[count - 1]
-    nodes = list(module.graph.nodes)
-    inside = set(nodes[: nodes.index(last) + 1])
-    given = [node for node in operators[:count] if any(user not in inside for user in node.users)]
-    graph, copied = Graph(), {}
-    for node in nodes:
-        if node in inside or node.op == "placeholder":
-            copied[node] = graph.node_copy(node, lambda one: copied[one])
-    graph.output(tuple(copied[node] for node in given))
-    part = GraphModule(module, graph)
-    part.graph.eliminate_dead_code()
-    part.recompile()
-    return part, given
 
 
 def _run(lowered: LoweredStage, given: Sequence[Tensor]) -> list[Tensor]:

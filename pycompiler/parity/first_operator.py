@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from recpile.pycompiler.debugging.operators import GraphRunner, OperatorCall
-from recpile.pycompiler.exactness import difference_of
+from recpile.pycompiler.differences import difference_of
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.source_lines import source_of_caller
 

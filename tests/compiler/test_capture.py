@@ -36,6 +36,7 @@ def refused(error: type[Exception], message: str, model: nn.Module, *inputs: Inp
 @pytest.mark.proves("Plain PyTorch", "hashing", "graph")
 @pytest.mark.proves("Plain PyTorch", "several outputs", "graph")
 @pytest.mark.parametrize("name", ["tiny_dlrm", "two_sources", "hashed_ids", "mixed_pooling"])
+@pytest.mark.proves("TorchRec", "unweighted features", "graph")
 def test_a_captured_model_answers_as_eager_at_every_batch_size_and_with_no_ids(name: str) -> None:
     model, schema = getattr(zoo, name)()
     program = capture(model, schema, name)

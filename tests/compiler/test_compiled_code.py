@@ -16,7 +16,7 @@ from recpile.passes.graph import editable
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.compile import CompileOptions, compile_model
-from recpile.pycompiler.parity.compiled_code import cut
+from recpile.pycompiler.graph_parts import cut
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.schema import Dense, InputSchema
 from recpile.pycompiler.verify import VerifyOptions, verify

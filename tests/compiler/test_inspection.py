@@ -158,6 +158,7 @@ def test_a_graph_too_large_to_help_anyone_is_listed_instead_of_drawn():
 
 
 @pytest.mark.proves("What the user sees", "inspect", "refusal")
+@pytest.mark.proves("What the user sees", "inspect --svg and --html", "refusal")
 def test_without_graphviz_the_error_says_what_to_install(tiny_described, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DrawingError, match="Graphviz's program `dot`, which is not on the PATH: install"):

@@ -11,6 +11,7 @@ from zoo import collection
 
 from recpile.pycompiler.jagged import ExportableJagged, ExportableKeyedJagged
 from recpile.pycompiler.schema import Jagged
+from recpile.pycompiler.swap import CaptureError
 
 VALUES, LENGTHS = torch.tensor([5, 6, 7, 8, 9, 3]), torch.tensor([2, 0, 1, 1, 0, 2])
 WEIGHTS = torch.arange(6) * 0.5
@@ -80,3 +81,16 @@ def test_a_padded_history_captures() -> None:
 
     model = Computes(function)
     assert farthest(model, captured(model, Jagged("ids"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "line", "way_out"),
+    [
+        (lambda self, sparse: sparse["f9"].lengths().float(), r"sparse\[.f9.\]", "has keys .*name it in the schema"),
+        (lambda self, sparse: sparse["f0"].weights().sum(), r"weights\(\)", "say weighted=True in the schema"),
+        (lambda self, sparse: sparse["f0"].to_padded_dense(), "to_padded_dense", "give desired_length"),
+    ],
+)
+def test_what_a_jagged_input_cannot_give_is_said_with_the_line(function, line, way_out) -> None:
+    with pytest.raises(CaptureError, match=rf"(?s){way_out}.*\n  .*test_jagged.py:\d+: .*{line}"):
+        captured(Computes(function), kjt("f0"))

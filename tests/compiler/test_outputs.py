@@ -103,7 +103,7 @@ def test_what_the_outputs_do_not_name_is_told(got: object, kept: InputSchema, le
     assert left_out(got, kept) == left
 
 
-@pytest.mark.proves("Checkpoints", "training-only outputs", "refusal")
+@pytest.mark.proves("Checkpoints", "training-only outputs: losses, auxiliary heads", "refusal")
 @pytest.mark.parametrize(
     ("outputs", "returns", "message"),
     [
@@ -136,7 +136,7 @@ INPUTS = [X, KeyedJagged("sparse", ["f"])]
 KEEPS_SCORE = InputSchema(INPUTS, ["score"], ["loss", "score"])
 
 
-@pytest.mark.proves("Checkpoints", "training-only outputs", "graph")
+@pytest.mark.proves("Checkpoints", "training-only outputs: losses, auxiliary heads", "graph")
 def test_a_dropped_loss_leaves_the_graph_with_its_head() -> None:
     model = Trains().eval()
     program = capture(model, KEEPS_SCORE, "m")

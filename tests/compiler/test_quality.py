@@ -16,9 +16,9 @@ from recpile.passes.base import run_passes
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.capture import capture
+from recpile.pycompiler.differences import FP32_TOLERANCE
 from recpile.pycompiler.metrics import auc, log_loss, normalized_entropy
 from recpile.pycompiler.quality import (
-    FP32_TOLERANCE,
     EvalData,
     Parity,
     ParityError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from compiler.graphs import Computes, captured, kjt
 from torch import nn
 from zoo import collection
@@ -24,7 +25,11 @@ X = Dense("x", (3,))
         (lambda self, x: x + torch.arange(x.shape[0]).unsqueeze(1), ["aten.arange"]),
         (lambda self, x: x + torch.cumsum(x, 0), ["aten.cumsum"]),
         (lambda self, x: x + x[0], ["aten.select"]),
-        (lambda self, x: x[torch.argsort(x[:, 0])], ["aten.argsort"]),
+        (lambda self, x: x[torch.argsort(x[:, 0])], ["aten.argsort", "aten.index"]),
+        (lambda self, x: torch.sort(x, dim=0).values, ["aten.sort"]),
+        (lambda self, x: x.index_add(0, torch.zeros_like(x[:, 0]).long(), x), ["aten.index_add"]),
+        (lambda self, x: x * torch.unique(x).sum(), ["aten._unique2"]),
+        (lambda self, x: F.scaled_dot_product_attention(x[None], x[None], x[None])[0], ["aten.scaled_dot_product"]),
         (lambda self, x: (x @ x.t()) @ x, ["aten.matmul"]),
         (lambda self, x: torch.softmax(x, dim=1) - x.mean(1, keepdim=True), []),
     ],

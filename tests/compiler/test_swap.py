@@ -17,6 +17,7 @@ from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.operators import NONE
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.quality import compare, eager, run_stages
+from recpile.pycompiler.swap import CaptureError
 
 
 def sequences(*tables: tuple[str, int, list[str]], need_indices: bool = False) -> EmbeddingCollection:
@@ -92,3 +93,11 @@ def test_a_model_that_torchrec_quantized_keeps_its_rows(unpooled: bool) -> None:
     assert {table.dtype for table in program.tables.values()} == {"int8"}
     flat = draw(program.schema, 17, ids=5)
     assert compare(list(eager(quantized, program.schema, flat)), list(run_stages(program, flat))).max < 1e-6
+
+
+@pytest.mark.proves("TorchRec", "quantize_inference_model", "refusal")
+def test_a_quantized_collection_that_gives_another_type_than_fp32_is_refused() -> None:
+    model = Computes(lambda self, sparse: self.bags(sparse).values(), bags=collection(("t", 5, 4, ["f0"])))
+    quantized = quantize_inference_model(model, output_dtype=torch.float16)
+    with pytest.raises(CaptureError, match=r"'bags' gives torch.float16, .*quantize with output_dtype=torch.float32"):
+        captured(quantized, kjt("f0"))

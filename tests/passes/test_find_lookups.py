@@ -15,6 +15,7 @@ from recpile.passes.invariants import verify
 from recpile.passes.remove_identities import RemoveIdentities
 from recpile.pycompiler.program import Program
 from recpile.pycompiler.schema import Dense, Input, Jagged
+from recpile.pycompiler.swap import CaptureError
 
 IDS = torch.int64
 
@@ -112,6 +113,24 @@ def test_a_bag_with_weights_of_its_own() -> None:
     assert farthest(model, program) < 1e-6
 
 
+@pytest.mark.proves("Plain PyTorch", "per-sample weights", "refusal")
+@pytest.mark.parametrize(
+    ("mode", "weights", "reason"),
+    [("mean", 3, "only supported for mode='sum'"), ("sum", 2, "must have the same shape as the input")],
+)
+def test_weights_that_do_not_fit_a_bag_are_refused_with_the_line(mode: str, weights: int, reason: str) -> None:
+    model = Computes(lambda self, x, w: self.e(x, per_sample_weights=w), e=nn.EmbeddingBag(5, 4, mode=mode))
+    with pytest.raises(CaptureError, match=rf"(?s)at .*: .*per_sample_weights=w.*{reason}"):
+        captured(model, Dense("x", (3,), IDS), Dense("w", (weights,)))
+
+
+@pytest.mark.proves("Plain PyTorch", "nn.EmbeddingBag, offsets", "refusal")
+def test_offsets_of_one_bag_too_many_are_refused_with_the_operator_that_makes_the_row() -> None:
+    model = Computes(lambda self, ids: self.e(ids.values(), ids.offsets()), e=nn.EmbeddingBag(5, 4, mode="sum"))
+    with pytest.raises(ValueError, match=r"by aten.embedding_bag.* self.e\(ids.values.*: give a row for each"):
+        verify(captured(model, Jagged("ids")))
+
+
 @pytest.mark.proves("Plain PyTorch", "nn.EmbeddingBag, offsets", "graph")
 @pytest.mark.parametrize("last", [True, False])
 def test_a_bag_with_offsets_finds_the_lengths_behind_them(last: bool) -> None:
@@ -189,8 +208,8 @@ def test_what_is_no_table_lookup_is_declined_with_the_reason() -> None:
     assert "'model.e.weight' is read by 't" in declined(tied, x) or "as well" in declined(tied, x)
     mean = Computes(lambda self, x: self.e(x), e=nn.EmbeddingBag(5, 4, mode="mean", padding_idx=0))
     assert "padding (padding_idx) and would count in the mean" in declined(mean, x)
-    half = Computes(lambda self, x: self.e(x).float(), e=nn.Embedding(5, 4, dtype=torch.float16))
-    assert "is torch.float16; fp32 weights become tables" in declined(half, x)
+    double = Computes(lambda self, x: self.e(x).float(), e=nn.Embedding(5, 4, dtype=torch.float64))
+    assert "is torch.float64; fp32 weights become tables" in declined(double, x)
 
 
 def test_a_second_run_changes_nothing() -> None:

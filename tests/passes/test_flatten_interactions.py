@@ -43,6 +43,7 @@ def test_two_indices_a_pair_become_one() -> None:
     assert farthest(model, after) == 0
 
 
+@pytest.mark.proves("The passes", "dot interaction", "graph")
 def test_torchrecs_interaction_is_one() -> None:
     torch.manual_seed(0)
     bags = collection(("a", 5, 8, ["f0"]), ("b", 5, 8, ["f1"]), ("c", 5, 8, ["f2"]))
@@ -70,6 +71,7 @@ def test_lists_of_pairs_and_indices_from_the_end_are_the_same_pairs() -> None:
     assert farthest(model, after) == 0
 
 
+@pytest.mark.proves("The passes", "dot interaction", "refusal")
 def test_pairs_that_depend_on_inputs_are_declined() -> None:
     _, program = dots(lambda products, x: products[:, x[0, :, 0].long(), torch.arange(3)])
     result = FlattenInteractions().run(program)

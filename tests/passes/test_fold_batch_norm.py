@@ -30,6 +30,7 @@ def plain() -> tuple[nn.Module, Program]:
     return normed(nn.Linear(6, 8), nn.BatchNorm1d(8))
 
 
+@pytest.mark.proves("The passes", "batch-norm folding", "graph")
 def test_a_norm_behind_a_linear_layer_is_gone() -> None:
     model, program = plain()
     assert operators(program) == ["linear", "_native_batch_norm_legit_no_training", "getitem", "relu"]
@@ -94,6 +95,7 @@ def test_a_norm_behind_a_convolution_is_gone() -> None:
         ),
     ],
 )
+@pytest.mark.proves("The passes", "batch-norm folding", "refusal")
 def test_a_norm_that_must_stay_says_why(forward, reason: str) -> None:
     _, program = of(forward, layer=nn.Linear(6, 8), norm=nn.BatchNorm1d(8))
     result = FoldBatchNorm().run(program)

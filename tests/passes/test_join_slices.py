@@ -47,6 +47,7 @@ def by_feature() -> tuple[nn.Module, Program]:
     return model, captured(model, kjt("f0", "f1", "f2"), Dense("x", (6,)))
 
 
+@pytest.mark.proves("The passes", "lookups concatenated into their consumers", "graph")
 def test_a_lookup_cut_by_feature_goes_straight_into_its_consumer() -> None:
     model, program = by_feature()
     assert count(program, aten.cat.default) == 2
@@ -118,6 +119,7 @@ def test_what_is_cut_is_cut_once(function, cats: int, cuts: int) -> None:
     ],
     ids=["another order", "overlapping", "a gap", "with a step", "the other axis"],
 )
+@pytest.mark.proves("The passes", "lookups concatenated into their consumers", "refusal")
 def test_slices_that_are_no_neighbours_stay(function) -> None:
     model, program = of_x(function)
     result = JoinSlices().run(program)

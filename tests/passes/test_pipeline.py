@@ -26,7 +26,10 @@ def tables() -> EmbeddingBagCollection:
     "model",
     [
         lambda: DLRM(tables(), 4, [16, 8], [16, 1]),
-        lambda: DLRM_DCN(tables(), 4, [16, 8], [16, 1], 2, 4),
+        pytest.param(
+            lambda: DLRM_DCN(tables(), 4, [16, 8], [16, 1], 2, 4),
+            marks=pytest.mark.proves("The passes", "DCN-v2 low-rank cross", "graph"),
+        ),
         lambda: DLRM_Projection(tables(), 4, [16, 8], [16, 1], [32, 16], [32, 24]),
         lambda: SimpleDeepFMNN(4, tables(), 12, 6),
     ],

@@ -35,6 +35,7 @@ def three() -> tuple[nn.Module, Program]:
 
 @pytest.mark.proves("Plain PyTorch", "mixture of experts", "graph")
 @pytest.mark.proves("The passes", "fusion", "graph")
+@pytest.mark.proves("The passes", "parallel layers as one", "graph")
 def test_experts_become_one_wide_layer_and_one_batched_product() -> None:
     model, program = three()
     assert operators(program).count("linear") == 6
@@ -144,6 +145,7 @@ def test_branches_that_differ_are_left(experts) -> None:
     assert result.program.graph is program.graph
 
 
+@pytest.mark.proves("The passes", "parallel layers as one", "refusal")
 def test_branches_that_share_weights_with_another_layer_are_declined() -> None:
     one, other = nn.Linear(6, 6), nn.Linear(6, 6)
     model = Computes(lambda self, x: torch.relu(one(torch.relu(x))) + one(x) * other(other(x)), one=one, other=other)

@@ -79,6 +79,8 @@ def test_a_large_network_on_dense_features_runs_beside_very_many_lookups() -> No
     assert names == [("embedding", False), ("dense_0", False), ("dense_1", True)]
 
 
+@pytest.mark.proves("The passes", "placement", "graph")
+@pytest.mark.proves("The passes", "placement", "refusal")
 def test_every_stage_is_placed_on_the_cpu_and_a_device_is_named_as_torch_does() -> None:
     assert {stage.placement.device for stage in split(TwoTowers(8), *BOTH).stages} == {"cpu"}
     with pytest.raises(ValueError, match="device: got 'GPU 0'; use 'cpu', or a device as torch writes it"):

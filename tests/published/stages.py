@@ -12,7 +12,7 @@ from recpile.passes.base import run_passes
 from recpile.passes.pipeline import passes
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.capture import capture
-from recpile.pycompiler.exactness import difference_of
+from recpile.pycompiler.differences import difference_of
 from recpile.pycompiler.quality import eager, run_stages
 
 Record = Callable[[str, object], None]

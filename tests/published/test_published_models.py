@@ -24,11 +24,14 @@ LOWERED = (
     "deepctr.din",
     "rechub.mmoe",
 )
+PROVES = {
+    "torchrec.dlrm_dcn": pytest.mark.proves("The passes", "DCN-v2 low-rank cross", "numerics in both runtimes"),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.published
-@pytest.mark.parametrize("name", LOWERED)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=PROVES.get(name, ())) for name in LOWERED])
 def test_both_runtimes_answer_as_eager_does(name: str, tmp_path: Path, record_property: Record) -> None:
     model, schema = build(name)
     path = tmp_path / "model.pt2"
