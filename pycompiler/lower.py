@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
 from recpile.passes.graph import editable
+from recpile.pycompiler.executable_stack import forbid_executable_stack
 from recpile.pycompiler.graph_parts import first_uncompiled
 from recpile.pycompiler.program import Stage
 from recpile.pycompiler.source_lines import named
@@ -59,6 +61,9 @@ def lower(stage: Stage, part: GraphModule | None = None) -> LoweredStage:
         what = f"AOTInductor could not compile stage '{stage.name}'{blame}"
         raise LowerError(f"{what}: {detail}\n{said.getvalue()}".rstrip()) from error
     assert isinstance(files, list)
+    for file in files:
+        if isinstance(file, str) and file.endswith(".so"):
+            forbid_executable_stack(Path(file))
     return LoweredStage(stage.name, tuple(files))
 
 

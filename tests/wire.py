@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
@@ -37,6 +39,25 @@ def scrape(server: ServerProcess) -> dict[str, float]:
         lines = answer.read().decode().splitlines()
     samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in samples}
+
+
+def metric(server: ServerProcess, name: str) -> float:
+    """A counter or gauge of the one model that is served: "count" is recpile_inference_count."""
+    return scrape(server)[f'recpile_inference_{name}{{model="{server.model}",version="1"}}']
+
+
+def wait_until(server: ServerProcess, name: str, least: float) -> None:
+    """Until the metric is at least so large."""
+    while metric(server, name) < least:
+        time.sleep(0.01)
+
+
+def ask(server: ServerProcess, protocol: ModuleType, flat: dict, **how: Any) -> np.ndarray:
+    """The scores, over a connection of its own. `protocol` is tritonclient.http or tritonclient.grpc."""
+    http = protocol is triton_http
+    url = server.url if http else server.grpc_url
+    with protocol.InferenceServerClient(url, **({"network_timeout": 120} if http else {})) as client:
+        return client.infer(server.model, tensors(protocol, flat), **how).as_numpy("score")
 
 
 def json_request() -> dict:

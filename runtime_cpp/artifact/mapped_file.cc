@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "artifact/unmap.h"
+
 namespace recpile {
 namespace {
 
@@ -59,7 +61,7 @@ void MappedFile::Forget(size_t begin, size_t end) const {
 }
 
 MappedFile::~MappedFile() {
-  munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  Unmap(bytes_.data(), bytes_.size());
   close(descriptor_);
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "artifact/unmap.h"
 #include "base/cores.h"
 #include "base/memory.h"
 
@@ -89,6 +90,17 @@ std::vector<Range> Chunks(const Artifact& artifact) {
   return chunks;
 }
 
+// Memory for the bytes from `begin` to `end`, rather than fault by fault; and an error (an errno; 0: none), where there
+// is none, rather than a signal. One huge page at a time: the kernel locks the address space of the process meanwhile,
+// which threads that serve wait for when their heaps grow.
+int Populate(std::span<std::byte> memory, size_t begin, size_t end) {
+  for (size_t page = begin / kHugePage * kHugePage; page < end; page += kHugePage) {
+    const size_t bytes = std::min(end - page, kHugePage);
+    if (madvise(memory.data() + page, bytes, kPopulateWrite) != 0 && (errno == ENOMEM || errno == EFAULT)) return errno;
+  }
+  return 0;
+}
+
 // `why` is an errno.
 Status NoCopy(uint64_t bytes, int why) {
   return Status::Unavailable("cannot copy " + Shown(bytes) + " of tables to huge pages: " + std::strerror(why) +
@@ -162,10 +174,8 @@ Status PlacedTables::Copy() {
   const auto copy = [&] {
     for (size_t i = next++; i < chunks.size() && error == 0; i = next++) {
       const auto [begin, end] = chunks[i];
-      // Pages at once rather than fault by fault; and an error, where there are none, rather than a signal.
-      const size_t first = begin / kHugePage * kHugePage;
-      if (madvise(copied_.data() + first, end - first, kPopulateWrite) != 0 && (errno == ENOMEM || errno == EFAULT)) {
-        error = errno;
+      if (const int why = Populate(copied_, begin, end); why != 0) {
+        error = why;
       } else if (!artifact_->Read(begin, copied_.subspan(begin, end - begin))) {
         error = errno;
       }
@@ -184,7 +194,7 @@ Status PlacedTables::Copy() {
 }
 
 void PlacedTables::Drop() {
-  if (!mapping_.empty()) munmap(mapping_.data(), mapping_.size());
+  Unmap(mapping_.data(), mapping_.size());
   mapping_ = copied_ = {};
 }
 

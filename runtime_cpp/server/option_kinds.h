@@ -24,6 +24,14 @@ CLI::Option* Text(CLI::App& app, const char* group, const char* name, T& value, 
   return app.add_option(name, value, text)->option_text(shown)->group(group);
 }
 
+// Several values, with commas between them or with the flag given again. What follows behind a space is no value: it
+// may be the artifact.
+template <typename T>
+CLI::Option* List(CLI::App& app, const char* group, const char* name, std::vector<T>& values, const char* shown,
+                  const char* text) {
+  return app.add_option(name, values, text)->delimiter(',')->allow_extra_args(false)->option_text(shown)->group(group);
+}
+
 inline CLI::Option* Choice(CLI::App& app, const char* group, const char* name, std::string& value,
                            std::vector<std::string> choices, const char* text) {
   std::string shown;

@@ -51,8 +51,8 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
   Choice(app, "Models", "--model-versions", raw.versions, {"latest", "all"}, "Versions of each model to serve");
   Choice(app, "Models", "--model-control", raw.control, {"none", "explicit"},
          "Whether clients may load and unload models; if so, none is loaded at the start but what --load-model says");
-  Text(app, "Models", "--load-model", options.load_at_start, "NAME ...",
-       "Load only this model of the repository at the start; '*': all of them");
+  List(app, "Models", "--load-model", options.load_at_start, "NAME,...",
+       "Load only these models of the repository at the start; '*': all of them");
   Text(app, "Models", "--fbgemm-dir", options.engine.fbgemm_dir, "DIR",
        "Where FBGEMM's operator libraries lie [beside the libtorch in use]");
   Number(app, "Models", "--load-nice", options.load_nice, 0, 19,
@@ -73,7 +73,7 @@ void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
   Number(app, "Batching", "--max-batch-size", engine.max_batch_size, 1, kMany, "Candidates (rows) in one batch");
   Number(app, "Batching", "--max-queue-delay-microseconds", engine.max_queue_delay_microseconds, 0, kMany,
          "How long a request may wait for company while an instance is idle");
-  Text(app, "Batching", "--preferred-batch-size", engine.preferred_batch_sizes, "N ...",
+  List(app, "Batching", "--preferred-batch-size", engine.preferred_batch_sizes, "N,...",
        "Batches of just so many candidates run at once; others wait, as long as the delay says");
   Choice(app, "Batching", "--pad-batches", raw.pad_batches, {"auto", "always", "never"},
          "Run batches at a few sizes only, padded; auto: of models with layers smaller than fp32");

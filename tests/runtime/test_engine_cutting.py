@@ -6,10 +6,14 @@ from concurrent.futures import wait
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from wire import ask, metric, wait_until
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST
+from recpile.pycompiler.server_process import ServerProcess
 from recpile.runtime_cpp import Engine
 
 
@@ -83,3 +87,20 @@ def test_requests_that_share_batches_and_instances_have_the_same_bytes(whole):
         assert future.result()["score"].tobytes() == alone.infer(request)["score"].tobytes()
     engine.stop()
     assert engine.stats()["batches"] < 150
+
+
+@pytest.mark.parametrize("protocol", [triton_http, triton_grpc], ids=["http", "grpc"])
+def test_clients_of_the_server_cannot_tell_either(whole, protocol):
+    path, uncut = whole
+    request = whole_request(path, 30_000, seed=1)
+    wanted = uncut.infer(request)["score"].tobytes()
+    with ServerProcess(path, "--instances", "2", "--max-batch-size", "1000") as server:
+        assert ask(server, protocol, request).tobytes() == wanted
+        wait_until(server, "exec_count", 30)
+        assert metric(server, "exec_count") == 30
+    with ServerProcess(path, "--instances", "2", "--max-batch-size", "100000") as server:
+        requests = 0
+        while metric(server, "exec_count") == requests:  # forever, if none is ever cut over both
+            assert ask(server, protocol, request).tobytes() == wanted
+            requests += 1
+            wait_until(server, "exec_count", requests)

@@ -16,7 +16,7 @@ import tritonclient.http as triton
 from handmade import Rows, dense, keyed, lookup, output
 from torch import Tensor, nn
 from torch.export import Dim
-from wire import tensors
+from wire import ask, scrape, tensors
 
 from recpile.pycompiler.server_process import ServerProcess
 from recpile.runtime_cpp import Engine
@@ -152,7 +152,11 @@ def test_a_stage_that_throws_fails_its_own_requests_as_internal_and_no_other(ran
             client.async_infer("ranker", tensors(triton_grpc, flat), partial(answered, index))
         for _ in range(60):
             assert came.acquire(timeout=30)
+        with pytest.raises(triton.InferenceServerException, match=rf"\[500\] {wrong}"):
+            ask(server, triton, {**as_numpy(request(3)), "item": np.zeros(2, np.int64)})
         assert client.is_model_ready("ranker")
+        failed = 'recpile_inference_request_failure{model="ranker",version="1",reason="BACKEND"}'
+        assert scrape(server)[failed] == 20 + 1
     for bad, error in outcomes:
         assert (error is not None) == bad
         assert not bad or (error.status() == "StatusCode.INTERNAL" and wrong in error.message())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 from wire import json_request, post, tensors
 
@@ -60,6 +62,21 @@ def test_answers_are_the_debug_runtimes(server, runtime, binary, batch):
     answer = client.infer("tiny_dlrm", inputs(flat, binary), outputs=wanted, request_id="42")
     assert answer.get_response()["id"] == "42"
     np.testing.assert_array_equal(answer.as_numpy("score"), runtime.run(flat)["score"].numpy())
+
+
+def test_the_asyncio_client(server, runtime):
+    flat = random_inputs(runtime.manifest, 3)
+
+    async def ask() -> list[np.ndarray]:
+        async with triton_aio.InferenceServerClient(server.url) as client:
+            assert await client.is_server_ready()
+            calls = [client.infer("tiny_dlrm", tensors(triton_aio, flat)) for _ in range(20)]
+            return [answer.as_numpy("score") for answer in await asyncio.gather(*calls)]
+
+    answers = asyncio.run(ask())
+    assert len(answers) == 20
+    for answer in answers:
+        np.testing.assert_allclose(answer, runtime.run(flat)["score"].numpy(), atol=2e-6, rtol=0)
 
 
 def test_a_json_body_written_by_hand(server, runtime):
@@ -158,6 +175,13 @@ def test_it_listens_on_loopback_only(server):
     listening = [fields[1] for fields in sockets if fields[3] == "0A"]
     assert f"0100007F:{port:04X}" in listening
     assert f"00000000:{port:04X}" not in listening
+
+
+def test_an_artifacts_code_does_not_make_stacks_executable(server):
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text().splitlines()
+    assert any(".wrapper.so" in line and "r-xp" in line for line in maps)  # it is loaded
+    (stack,) = (line for line in maps if line.endswith("[stack]"))
+    assert stack.split()[1] == "rw-p"
 
 
 def test_a_bad_artifact_is_exit_code_2_and_the_reason(tmp_path):

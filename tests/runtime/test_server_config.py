@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import re
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,11 +13,13 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from pki import Pki
 from tritonclient.utils import InferenceServerException
 from wire import flat_request, tensors
 
-from recpile.pycompiler.server_process import ServerError, ServerProcess
+from recpile.pycompiler.server_process import ServerError, ServerProcess, server_binary
 
+DOCS = Path(__file__).parents[2] / "docs"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -39,6 +44,96 @@ def test_a_yaml_file_says_what_flags_say(tiny, tmp_path):
         assert server.models == ["ranker:1"]
     assert "max_queue_size=7" in log.read_text()
     assert "verify_checksums=false" in log.read_text()
+
+
+# Of every flag a value that is not its default.
+EVERY_FLAG = """
+model-repository: {folder}
+model-versions: all
+model-control: explicit
+load-model: [a, b]
+fbgemm-dir: {fbgemm}
+load-nice: 5
+out-of-range: zero
+table-memory: mmap
+no-verify-checksums: true
+instances: 1
+pin: true
+max-batch-size: 99
+max-queue-delay-microseconds: 3
+preferred-batch-size: [8, 64]
+pad-batches: never
+priority-levels: 3
+default-priority-level: 1
+default-timeout-microseconds: 60000000
+timeout-action: delay
+max-queue-size: 7
+host: localhost
+http-port: 0
+grpc-port: 0
+metrics-port: 0
+io-threads: 2
+grpc-threads: 2
+max-request-bytes: 100000
+request-timeout-seconds: 9
+shared-memory: true
+tls-certificate: {pki.server[0]}
+tls-key: {pki.server[1]}
+tls-client-ca: {pki.ca}
+record: {folder}.rec
+record-share: 0.5
+record-max-bytes: 4096
+grace-seconds: 9
+log-level: debug
+log-format: json
+log-requests: true
+trace-out: {folder}.trace
+trace-out-megabytes: 1
+otlp-endpoint: http://127.0.0.1:9
+otlp-sample-ratio: 0.5
+exit-with-parent: true
+"""
+
+
+def test_every_flag_may_be_in_the_file(tiny, tmp_path):
+    folder = tmp_path / "models"
+    for name in ("a", "b", "c"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.pt2").symlink_to(tiny)
+    shown = subprocess.run([str(server_binary()), "--help"], capture_output=True, text=True, check=True, timeout=60)
+    # The name of a model is for an artifact: the tests above and below.
+    flags = set(re.findall(r"^ +--([a-z-]+)", shown.stdout, re.M)) - {"version", "config", "model-name"}
+    fbgemm = importlib.metadata.distribution("fbgemm-gpu-cpu").locate_file("fbgemm_gpu")
+    text = EVERY_FLAG.format(folder=folder, fbgemm=fbgemm, pki=Pki(tmp_path))
+    assert {line.split(":")[0] for line in text.splitlines() if line} == flags
+    log = tmp_path / "log"
+    command = [str(server_binary()), "--config", config(tmp_path, text)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log.open("w"), text=True) as server:
+        assert server.stdout is not None
+        ready = server.stdout.readline()
+        server.terminate()
+        assert server.wait(30) == 0
+    assert "http=https://127.0.0.1:" in ready
+    assert "grpc=localhost:" in ready
+    assert "models=a:1,b:1\n" in ready
+    for said in ("max_batch_size=99", "max_queue_size=7", "priority_levels=3", "pin=true", f"fbgemm_dir={fbgemm}"):
+        assert said in log.read_text()
+    assert (tmp_path / "models.trace").is_file()
+    assert (tmp_path / "models.rec").is_file()
+
+
+def test_every_flag_is_in_the_documents():
+    shown = subprocess.run([str(server_binary()), "--help"], capture_output=True, text=True, check=True, timeout=60)
+    pages = "".join((DOCS / name).read_text() for name in ("serving.md", "recording.md"))
+    flags = set(re.findall(r"^ +(--[a-z-]+)", shown.stdout, re.M)) - {"--version"}
+    assert len(flags) > 40
+    assert {flag for flag in flags if not re.search(flag + r"(?![a-z-])", pages)} == set()
+
+
+def test_several_values_of_a_flag_do_not_take_the_artifact_for_one(tiny):
+    options = ("--preferred-batch-size", "8,64", "--preferred-batch-size", "16")
+    with ServerProcess(None, *options, str(tiny)) as server:
+        assert server.models == ["tiny_dlrm:1"]
 
 
 def test_flags_override_the_file(tiny, tmp_path):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, json_request, post, tensors
+from wire import ask, flat_request, json_request, post, tensors
 
 from recpile.pycompiler.server_process import ServerProcess
 
@@ -50,6 +51,10 @@ BAD = {
     ),
     "no inputs at all": ({"inputs": []}, 'the request needs "inputs" (a non-empty array)'),
     "an unknown output": ({**json_request(), "outputs": [{"name": "scores"}]}, "score"),
+    "a priority that is no number": (
+        {**json_request(), "parameters": {"priority": "high"}},
+        'parameter "priority" must be an integer of at least 0',
+    ),
     "a fraction for an integer": (spoil(1, data=[1.5] + [1] * 9), "sparse.values"),
 }
 
@@ -90,6 +95,13 @@ def test_what_is_not_there_says_so(server, path, status):
     got, answer = post(server, b"{}", path)
     assert got == status
     assert answer["error"]
+
+
+@pytest.mark.parametrize("protocol", [triton, triton_grpc], ids=["http", "grpc"])
+def test_sequences_are_unsupported_rather_than_ignored(server, protocol):
+    with pytest.raises(InferenceServerException, match=r"(501|UNIMPLEMENTED).*sequences are not supported"):
+        ask(server, protocol, flat_request(), sequence_id=7, sequence_start=True)
+    assert ask(server, protocol, flat_request(), sequence_id=0).shape == (2,)
 
 
 def test_a_body_over_the_limit_is_a_413(tiny):

@@ -89,6 +89,17 @@ def test_clients_may_not_load_unless_the_server_is_told_so(folder, tiny):
                 triton_grpc.InferenceServerClient(server.grpc_url).unload_model("ranker")
 
 
+def test_a_model_that_comes_while_the_server_runs_is_served_beside_the_others(folder, tiny):
+    options = ("--model-repository", str(folder), *EXPLICIT, "--load-model", "retrieval")
+    with ServerProcess(None, *options) as server:
+        place(tiny, folder / "newcomer" / "1.pt2")
+        assert index(server)["newcomer:1"] == "UNAVAILABLE"
+        triton_http.InferenceServerClient(server.url).load_model("newcomer")
+        assert index(server)["newcomer:1"] == "READY"
+        assert ask(server, "newcomer")["model_name"] == "newcomer"
+        assert ask(server, "retrieval")["model_version"] == "7"
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_clients_load_and_unload(folder, protocol):
     with ServerProcess(None, "--model-repository", str(folder), *EXPLICIT, "--load-model", "retrieval") as server:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from wire import tensors
+from wire import ask, tensors, wait_until
 
 from recpile.pycompiler.server_process import ServerProcess
 
@@ -18,15 +22,23 @@ INSTANCES = 2
 OTHERS = 24
 
 
+def state(task: Path) -> str:
+    """Of a thread: "R" runs or wants to."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def states(pid: int) -> list[str]:
-    """The state of every thread of a process: "R" runs or wants to."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            found.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+            found.append(state(task))
         except FileNotFoundError:  # ended meanwhile
             continue
     return found
+
+
+def is_pinned(task: Path) -> bool:
+    return re.search(r"^Cpus_allowed_list:\s*\d+$", (task / "status").read_text(), re.M) is not None
 
 
 # Small requests keep HTTP and gRPC busy; of the large ones every operator would be worth several threads of OpenMP.
@@ -61,3 +73,49 @@ def test_many_clients_do_not_mean_many_threads(tiny, rows):
     assert max(len(sample) for sample in samples) <= INSTANCES + OTHERS
     # One of HTTP and one of gRPC beside the instances, and a little housekeeping.
     assert max(sample.count("R") for sample in samples) <= INSTANCES + 2 + 3
+
+
+def empty_bags(candidates: int) -> dict[str, np.ndarray]:
+    return {
+        "dense": np.zeros((candidates, 4), np.float32),
+        "sparse.values": np.zeros(0, np.int64),
+        "sparse.lengths": np.zeros((5, candidates), np.int64),
+    }
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one core nothing runs beside anything")
+def test_instances_run_the_same_stages_at_the_same_time(tiny):
+    options = ("--instances", "2", "--pin", "--max-batch-size", "4096", "--max-queue-size", "100000")
+    with ServerProcess(tiny, *options) as server:
+        tasks = [task for task in Path(f"/proc/{server.process.pid}/task").iterdir() if is_pinned(task)]
+        assert len(tasks) == 2
+        # Two hundred batches, of which each instance takes the next as soon as it has done one.
+        asking = threading.Thread(target=ask, args=(server, triton_grpc, empty_bags(800_000)))
+        asking.start()
+        samples = []
+        while asking.is_alive():
+            samples.append([state(task) for task in tasks].count("R"))
+        asking.join()
+    # One that waited for the other would sleep most of the time.
+    assert samples.count(2) > 3 * samples.count(1) > 0
+
+
+def voluntary_switches(pid: int) -> int:
+    """How often threads of a process have gone to sleep."""
+    status = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", one, re.M)[0]) for one in status)
+
+
+def test_nobody_polls_while_a_request_waits(tiny):
+    options = ("--instances", "2", "--max-queue-delay-microseconds", "60000000", "--preferred-batch-size", "4")
+    with ServerProcess(tiny, *options) as server, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, server, triton_http, empty_bags(2))
+        wait_until(server, "pending_request_count", 1)
+        time.sleep(0.5)  # what was on its way has come
+        before = voluntary_switches(server.process.pid)
+        time.sleep(2)
+        woken = voluntary_switches(server.process.pid) - before
+        assert not first.done()
+        assert ask(server, triton_http, empty_bags(2)).shape == first.result(timeout=20).shape == (2,)
+    # A thread that looked every 10 ms would wake 200 times. gRPC's own look after their timers now and then.
+    assert woken < 40

@@ -1,3 +1,4 @@
+// Making sessions, and reading their requests; session_answer.cc writes the answers.
 #include "http/session.h"
 
 #include <spdlog/spdlog.h>
@@ -8,15 +9,12 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl.hpp>
 #include <charconv>
-#include <limits>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
-#include "http/answer.h"
 #include "http/read_body.h"
 #include "http/read_errors.h"
 #include "http/request_head.h"
@@ -31,12 +29,6 @@ namespace bhttp = boost::beast::http;
 namespace {
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-// How long a refused client may go on sending before it is cut off.
-constexpr std::chrono::milliseconds kLingerTime{5'000};
-
-using Plain = beast::tcp_stream;
-using Tls = beast::ssl_stream<beast::tcp_stream>;
-
 // JSON of this size takes a millisecond or so to decode.
 constexpr size_t kLargeJson = 64 << 10;
 
@@ -64,7 +56,7 @@ void StreamSession<Stream>::CloseIfIdle() {
 
 template <class Stream>
 void StreamSession<Stream>::Handshake() {
-  if constexpr (std::is_same_v<Stream, Plain>) {
+  if constexpr (std::is_same_v<Stream, PlainStream>) {
     ReadHeader();
   } else {
     idle_ = true;
@@ -203,64 +195,14 @@ void StreamSession<Stream>::OnReadError(ErrorCode error) {
   spdlog::debug("connection closed: {}", error.message());
 }
 
-template <class Stream>
-void StreamSession<Stream>::RespondAndClose(Response response) {
-  linger_ = true;
-  keep_alive_ = false;
-  Respond(std::move(response));
-}
-
-template <class Stream>
-void StreamSession<Stream>::Respond(Response response) {
-  watch_.End();
-  spdlog::debug("{} {} -> {}", head_.method, head_.target, response.status);
-  if (service_->draining()) keep_alive_ = false;
-  auto& message = response_.emplace(MessageOf(std::move(response), http_version_, keep_alive_));
-  if (head_.method == "HEAD") message.body().clear();  // Content-Length keeps what a GET would have sent
-
-  serializer_.emplace(message);
-  Tcp().expires_after(options_.timeout);
-  bhttp::async_write(stream_, *serializer_, [self = Self()](ErrorCode error, size_t) { self->OnWritten(error); });
-}
-
-template <class Stream>
-void StreamSession<Stream>::OnWritten(ErrorCode error) {
-  if (error) {
-    spdlog::debug("answer not delivered: {}", error.message());
-    return;
-  }
-  if (keep_alive_) return ReadHeader();
-  Close();
-}
-
-template <class Stream>
-void StreamSession<Stream>::Close() {
-  ErrorCode ignored;
-  if constexpr (std::is_same_v<Stream, Plain>) Tcp().socket().shutdown(net::ip::tcp::socket::shutdown_send, ignored);
-  if (linger_ || unread_ > 0) return Linger();
-  if constexpr (std::is_same_v<Stream, Tls>) {
-    // Says goodbye, and waits for the client's; without it the answer could pass for one that was cut off.
-    Tcp().expires_after(std::min(options_.timeout, kLingerTime));
-    stream_.async_shutdown([self = Self()](ErrorCode) {});
-  }
-}
-
-// To close while the client is sending would reset the connection, and the reset can overtake the answer.
-template <class Stream>
-void StreamSession<Stream>::Linger() {
-  Tcp().expires_after(std::min(options_.timeout, kLingerTime));
-  buffer_.clear();
-  // Until it closes, or its time is over.
-  SkipBytes(stream_, std::numeric_limits<size_t>::max(), [self = Self()](ErrorCode) {});
-}
-
 std::shared_ptr<Session> MakeSession(net::ip::tcp::socket socket, net::ssl::context* tls, const SessionOptions& options,
                                      Service* service, std::shared_ptr<SessionRegistry> registry) {
   if (tls == nullptr) {
-    return std::make_shared<StreamSession<Plain>>(Plain(std::move(socket)), options, service, std::move(registry));
+    return std::make_shared<StreamSession<PlainStream>>(PlainStream(std::move(socket)), options, service,
+                                                        std::move(registry));
   }
-  return std::make_shared<StreamSession<Tls>>(Tls(Plain(std::move(socket)), *tls), options, service,
-                                              std::move(registry));
+  return std::make_shared<StreamSession<TlsStream>>(TlsStream(PlainStream(std::move(socket)), *tls), options, service,
+                                                    std::move(registry));
 }
 
 }  // namespace recpile::http

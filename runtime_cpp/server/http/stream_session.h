@@ -6,6 +6,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/serializer.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <boost/beast/ssl/ssl_stream.hpp>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -16,6 +17,9 @@
 #include "http/session.h"
 
 namespace recpile::http {
+
+using PlainStream = boost::beast::tcp_stream;
+using TlsStream = boost::beast::ssl_stream<PlainStream>;
 
 // Everything private runs on the socket's strand.
 template <class Stream>
@@ -43,7 +47,8 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   void OnBody(std::shared_ptr<const RequestBody::value_type> body);
   void Handle(const std::shared_ptr<const RequestBody::value_type>& body);
   void OnReadError(ErrorCode error);
-  // A request that was not read to its end leaves the connection useless for another.
+
+  // In session_answer.cc. A request that was not read to its end leaves the connection useless for another.
   void RespondAndClose(Response response);
   void Respond(Response response);
   void OnWritten(ErrorCode error);

@@ -20,9 +20,22 @@ Result<uint64_t> Unsigned(const json& parameters, const char* key) {
   return found->get<uint64_t>();
 }
 
+// 0 and "" are how clients say "none".
+bool IsOfSequence(const json& parameters) {
+  const auto id = parameters.find("sequence_id");
+  return id != parameters.end() && !id->is_null() && *id != 0 && *id != "";
+}
+
 }  // namespace
 
+Status SequencesAreUnsupported() {
+  return Status::Unsupported(
+      "the request: sequences are not supported, for a model keeps nothing from one request to the next; leave "
+      "parameter \"sequence_id\" out");
+}
+
 Status ReadScheduling(const json& parameters, InferRequest* request) {
+  if (IsOfSequence(parameters)) return SequencesAreUnsupported();
   RECPILE_ASSIGN_OR_RETURN(request->priority, Unsigned(parameters, "priority"));
   RECPILE_ASSIGN_OR_RETURN(const uint64_t timeout, Unsigned(parameters, "timeout"));
   constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "kserve/scheduling.h"
+
 namespace recpile::rpc {
 namespace {
 
@@ -26,6 +28,13 @@ Result<uint64_t> UnsignedOrZero(const Parameters& parameters, const char* key) {
                                  "\" must be an integer of at least 0");
 }
 
+// 0 and "" are how clients say "none".
+bool IsOfSequence(const Parameters& parameters) {
+  const auto id = parameters.find("sequence_id");
+  if (id == parameters.end()) return false;
+  return id->second.has_string_param() ? !id->second.string_param().empty() : Unsigned(id->second) != 0;
+}
+
 }  // namespace
 
 Result<Slice> SliceOf(const Parameters& parameters, const std::string& label) {
@@ -44,6 +53,7 @@ Result<Slice> SliceOf(const Parameters& parameters, const std::string& label) {
 }
 
 Status ReadScheduling(const Parameters& parameters, InferRequest* request) {
+  if (IsOfSequence(parameters)) return kserve::SequencesAreUnsupported();
   RECPILE_ASSIGN_OR_RETURN(request->priority, UnsignedOrZero(parameters, "priority"));
   RECPILE_ASSIGN_OR_RETURN(const uint64_t timeout, UnsignedOrZero(parameters, "timeout"));
   constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();

@@ -62,6 +62,9 @@ class Server::Impl {
     builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, timeout);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, timeout);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, timeout);
+    // Else a client whose machine has gone is never missed while it has no call under way.
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
     const bool v6 = options_.host.find(':') != std::string::npos;
     host_name_ = v6 ? "[" + options_.host + "]" : options_.host;
     const std::string wanted = host_name_ + ":" + std::to_string(options_.port);

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/cores.h"
-
 namespace recpile {
 namespace {
 
@@ -39,8 +37,6 @@ TEST(Tensor, CopyIsAViewOfTheSameBytes) {
   EXPECT_EQ(copy.as<float>().data(), values);
   EXPECT_EQ(copy.as<float>().size(), 3u);
 }
-
-TEST(AvailableCores, IsAtLeastOne) { EXPECT_GE(AvailableCores(), 1); }
 
 }  // namespace
 }  // namespace recpile

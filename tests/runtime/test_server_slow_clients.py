@@ -1,0 +1,79 @@
+"""Clients that are slow, stuck or silent: they are cut off after --request-timeout-seconds, and harm nobody."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from wire import ask, flat_request
+
+from recpile.pycompiler.server_process import ServerProcess
+
+# HTTP/2: the client's greeting, and its settings, of which there are none.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+HEAD = b"POST /v2/models/tiny_dlrm/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(tiny) -> Iterator[ServerProcess]:
+    with ServerProcess(tiny, "--request-timeout-seconds", "1") as running:
+        yield running
+        for protocol in (triton_http, triton_grpc):
+            assert ask(running, protocol, flat_request()).shape == (2,)
+
+
+def connect(url: str) -> socket.socket:
+    host, _, port = url.rpartition(":")
+    # Twenty times as long as the server waits.
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the server closes, or resets, the connection."""
+    parts = []
+    try:
+        while part := connection.recv(1 << 16):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", HEAD[:30], HEAD, HEAD + b"{"], ids=["nothing", "half a header", "no body", "half"]
+)
+def test_an_http_client_that_stops_in_the_middle(server, sent):
+    with connect(server.url) as connection:
+        connection.sendall(sent)
+        assert received(connection) == b""
+
+
+def test_an_http_client_that_idles_after_an_answer(server):
+    with connect(server.url) as connection:
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert received(connection).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_an_http_client_that_does_not_take_its_answers(server):
+    ask_for, answers = b"GET /v2/models/tiny_dlrm/config HTTP/1.1\r\nHost: x\r\n\r\n", 0
+    with connect(server.url) as connection:
+        # More than the kernel holds for either side; the server reads no further once it cannot write.
+        try:
+            for _ in range(200_000):
+                connection.sendall(ask_for)
+        except (TimeoutError, ConnectionError):
+            pass
+        else:
+            answers = received(connection).count(b"HTTP/1.1 200 OK")
+            assert answers < 200_000
+
+
+@pytest.mark.parametrize("sent", [PREFACE[:10], PREFACE, PREFACE + SETTINGS], ids=["half", "greeting", "settings"])
+def test_a_grpc_client_that_says_no_more_and_answers_no_ping(server, sent):
+    with connect(server.grpc_url) as connection:
+        connection.sendall(sent)
+        received(connection)

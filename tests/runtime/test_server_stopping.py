@@ -1,0 +1,158 @@
+"""SIGTERM: what becomes of requests that have been accepted, of probes, and of a server that would not end."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import signal
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from pki import Pki
+from wire import ask, flat_request, json_request, metric, tensors, wait_until
+
+from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.server_process import ServerProcess
+
+PATH = "/v2/models/tiny_dlrm/infer"
+A_MINUTE = str(60_000_000)
+
+
+def connect(server: ServerProcess, context: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    host, _, port = server.url.rpartition(":")
+    if context is None:
+        return http.client.HTTPConnection(host, int(port), timeout=60)
+    return http.client.HTTPSConnection(host, int(port), timeout=60, context=context)
+
+
+def scores(connection: http.client.HTTPConnection) -> tuple[list[float], bool]:
+    """What a request is answered, and whether its connection may be used for another."""
+    connection.request("POST", PATH, json.dumps(json_request()))
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return json.loads(answer.read())["outputs"][0]["data"], answer.headers["Connection"] != "close"
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_requests_that_wait_are_all_answered(tiny, tmp_path, tls):
+    pki = Pki(tmp_path) if tls else None
+    wanted = DebugRuntime(tiny).run(flat_request())["score"].numpy()
+    # They wait for company for two seconds: none has been answered when the server is told to stop.
+    options = ("--instances", "1", "--max-queue-delay-microseconds", "2000000", *(pki.flags if pki else ()))
+    with ServerProcess(tiny, *options) as server, ThreadPoolExecutor(16) as pool:
+
+        def over_http() -> list[float]:
+            return scores(connect(server, pki.context() if pki else None))[0]
+
+        def over_grpc() -> list[float]:
+            secure = {"ssl": True, "root_certificates": str(pki.ca)} if pki else {}
+            with triton_grpc.InferenceServerClient(server.grpc_url, **secure) as client:
+                return client.infer("tiny_dlrm", tensors(triton_grpc, flat_request())).as_numpy("score").tolist()
+
+        asked = [pool.submit(one) for one in (over_http, over_grpc) * 8]
+        wait_until(server, "pending_request_count", 16)
+        assert not any(one.done() for one in asked)
+        assert server.stop() == 0
+        for one in asked:
+            np.testing.assert_allclose(one.result(), wanted, atol=2e-6, rtol=0)
+
+
+def test_under_load_every_request_that_a_client_sent_on_a_kept_connection_is_answered(tiny, tmp_path):
+    log = tmp_path / "log"
+    answered = [0] * 8
+    with (
+        ServerProcess(tiny, "--instances", "1", "--grpc-port", "off", log=log) as server,
+        ThreadPoolExecutor(8) as pool,
+    ):
+
+        def client(number: int) -> None:
+            connection, usable = connect(server), True
+            while usable:  # any that is cut off raises
+                _, usable = scores(connection)
+                answered[number] += 1
+
+        clients = [pool.submit(client, number) for number in range(len(answered))]
+        while min(answered) < 10:
+            time.sleep(0.01)
+        assert server.stop() == 0
+        for one in clients:
+            one.result()
+    counted = re.search(r"stopped; (\d+) requests answered, 0 failed, 0 refused", log.read_text())
+    assert counted is not None, log.read_text()
+    assert int(counted[1]) == sum(answered)
+
+
+def test_while_it_stops_probes_are_told_and_new_connections_are_not_taken(tiny):
+    with ServerProcess(tiny, "--instances", "1", "--max-queue-delay-microseconds", "3000000") as server:
+        waiting, probe = connect(server), connect(server)
+        waiting.request("POST", PATH, json.dumps(json_request()))
+        wait_until(server, "pending_request_count", 1)
+        probe.connect()
+        probe.send(b"GET /v2/health/ready HTTP/1.1\r\n")  # has begun ...
+        server.process.send_signal(signal.SIGTERM)
+        with grpc.insecure_channel(server.grpc_url) as channel:
+            check, state = channel.unary_unary("/grpc.health.v1.Health/Check"), b"\x08\x01"
+            while state == b"\x08\x01":
+                try:
+                    state = check(b"", timeout=20)
+                except grpc.RpcError as error:
+                    state = error.code().name.encode()
+        assert state in (b"\x08\x02", b"UNAVAILABLE")  # 2: NOT_SERVING
+        probe.send(b"Host: x\r\n\r\n")  # ... and goes on when the server is about to end
+        answer = http.client.HTTPResponse(probe.sock)
+        answer.begin()
+        assert (answer.status, answer.headers["Connection"]) == (503, "close")
+        with pytest.raises(ConnectionRefusedError):
+            connect(server).connect()
+        assert waiting.getresponse().status == 200
+        assert server.process.wait(20) == 0
+
+
+def wait_for_text(log: Path, text: str) -> None:
+    while text not in log.read_text():
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_after_the_grace_period_it_ends_whatever_is_left(tiny, tmp_path, protocol):
+    log = tmp_path / "log"
+    options = ("--instances", "1", "--max-queue-delay-microseconds", A_MINUTE, "--grace-seconds", "1")
+    with ServerProcess(tiny, *options, log=log) as server:
+        abandon(server, protocol)
+        assert server.stop(20) == 1
+    assert "not every request was answered within the grace period of 1 s" in log.read_text()
+
+
+def test_a_second_signal_ends_it_at_once(tiny, tmp_path):
+    log = tmp_path / "log"
+    options = ("--instances", "1", "--max-queue-delay-microseconds", A_MINUTE, "--grace-seconds", "60")
+    with ServerProcess(tiny, *options, log=log) as server:
+        abandon(server, "http")
+        server.process.send_signal(signal.SIGTERM)
+        wait_for_text(log, "signal 15: shutting down")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 128 + signal.SIGTERM
+
+
+def abandon(server: ServerProcess, protocol: str) -> None:
+    """Sends a request that will not be answered."""
+
+    client = triton_http if protocol == "http" else triton_grpc
+
+    def send() -> None:
+        with contextlib.suppress(Exception):
+            ask(server, client, flat_request())
+
+    threading.Thread(target=send, daemon=True).start()
+    wait_until(server, "pending_request_count", 1)
+    assert metric(server, "count") == 0
