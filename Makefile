@@ -79,9 +79,10 @@ bench-branches: setup
 bench-dense: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/dense_types.py --docs docs/quantization.md
 
-# What it is worth to compute a request's columns of a layer once, into docs/fusions.md: on a quiet machine.
+# What it is worth to compute a request's columns of a layer, or all of its side, once, into docs/fusions.md: on a quiet machine.
 bench-request: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/request_columns.py --docs docs/fusions.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/request_side.py --docs docs/fusions.md
 
 # What a lookup costs in time, by the type of its rows, into docs/quantization.md: on a machine that does nothing else.
 bench-tables: setup

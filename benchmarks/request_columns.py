@@ -36,6 +36,7 @@ from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST, Dense, InputSchema
 WIDTHS = ((64, 64, 128), (384, 128, 512), (768, 256, 512))
 BATCHES = ((1, 1), (16, 1), (1, 16), (8, 16), (1, 200), (1, 1000))  # (requests, candidates of each)
 ALWAYS, NEVER = 10**9, 1  # candidates for which the pass always, or never, cuts a layer
+Compiled = tuple[str, tuple[str, ...]]  # the path of a compiled stage, and the names of what it takes
 
 
 class Ranker(nn.Module):
@@ -62,13 +63,25 @@ def is_cut(made: Program) -> bool:
     return any(note.did for note in made.log if note.pass_name == "SplitRequestColumns")
 
 
-def compiled(made: Program, dtype: str, folder: str) -> tuple[str, tuple[str, ...]]:
-    """The path of the compiled stage, and the names of what it takes."""
+def compiled(made: Program, dtype: str, folder: str) -> Compiled:
     (stage,) = run_passes(made, [CastDense(dtype)]).stages
     with tempfile.NamedTemporaryFile(suffix=".pt2", dir=folder, delete=False) as file:
         path = file.name
     package_aoti(path, list(lower(stage).files))
     return path, stage.inputs
+
+
+def timed(whole: Compiled, once: Compiled, user: tuple[int, ...], item: int) -> dict[tuple[int, int], Cell]:
+    """A cell for each batch, of the model without the pass and with it. user, item: sizes of a row of each."""
+    cells = {batch: Cell([]) for batch in BATCHES}
+    for i in range(LOADS):
+        plain, fused, again = loaded_in_turn(i, whole[0], once[0], whole[0])
+        runs = by_name(plain, whole[1]), by_name(fused, once[1]), by_name(again, whole[1])
+        for requests, candidates in BATCHES:
+            map_ = torch.arange(requests).repeat_interleave(candidates)
+            given = [torch.randn(requests, *user), torch.randn(len(map_), item), map_]
+            cells[requests, candidates].rounds.extend(measured(runs, *given))
+    return cells
 
 
 def by_name(run: Run, names: tuple[str, ...]) -> Run:
@@ -80,17 +93,8 @@ def by_name(run: Run, names: tuple[str, ...]) -> Run:
 def measure(widths: tuple[int, int, int], dtype: str, folder: str) -> tuple[str, bool]:
     """The row, and whether a layer that the pass cuts is slower."""
     user, item, hidden = widths
-    (whole, whole_takes), (cut, cut_takes) = (
-        compiled(program(widths, dtype, candidates), dtype, folder) for candidates in (NEVER, ALWAYS)
-    )
-    cells = {batch: Cell([]) for batch in BATCHES}
-    for i in range(LOADS):
-        plain, fused, again = loaded_in_turn(i, whole, cut, whole)
-        runs = by_name(plain, whole_takes), by_name(fused, cut_takes), by_name(again, whole_takes)
-        for requests, candidates in BATCHES:
-            map_ = torch.arange(requests).repeat_interleave(candidates)
-            given = [torch.randn(requests, user), torch.randn(len(map_), item), map_]
-            cells[requests, candidates].rounds.extend(measured(runs, *given))
+    whole, cut = (compiled(program(widths, dtype, candidates), dtype, folder) for candidates in (NEVER, ALWAYS))
+    cells = timed(whole, cut, (user,), item)
     cuts = {batch: is_cut(program(widths, dtype, batch[1])) for batch in BATCHES}
     shown = [str(cell) + ("" if cuts[batch] else ", declined") for batch, cell in cells.items()]
     row = " | ".join([f"| {user} + {item} to {hidden}", dtype, *shown]) + " |"

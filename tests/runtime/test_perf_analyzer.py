@@ -1,4 +1,4 @@
-"""perf_analyzer, NVIDIA's load generator for KServe v2 servers, against recpile-server: unchanged, over both protocols."""
+"""perf_analyzer, NVIDIA's load generator for KServe v2 servers, against recpile-server, over both protocols."""
 
 from __future__ import annotations
 
