@@ -124,7 +124,7 @@ class RequestSide:
             self._tried[call] = row_wise(node, rows, self.batch, self._constant)
         found = self._tried[call]
         if found is None:
-            if any(one not in self.same for one in read):
+            if values is not None and any(one not in self.same for one in read):
                 self.mixed[node] = f"{named(node)} is not known to keep requests apart: it runs for every candidate"
             return
         self.products[node] = found.flops

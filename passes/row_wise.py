@@ -100,15 +100,13 @@ def _run(
     low: int,
 ) -> _Trial | None:
     random = torch.Generator().manual_seed(seed)
-    drawn: dict[Node, Tensor] = {}
-    for one in node.all_input_nodes:
-        value = one.meta.get("val")
-        if not isinstance(value, Tensor):
-            continue
-        if one in rows or _drawn_anew(value):
-            drawn[one] = _draw([_size(size, batch, _ROWS) for size in value.shape], value.dtype, random, low)
-        else:
-            drawn[one] = constant(one)
+    tensors = [one for one in node.all_input_nodes if isinstance(one.meta.get("val"), Tensor)]
+
+    def draw(one: Node) -> Tensor:
+        value = one.meta["val"]
+        if one not in rows and not _drawn_anew(value):
+            return constant(one)
+        return _draw([_size(size, batch, _ROWS) for size in value.shape], value.dtype, random, low)
 
     def answers(count: int, given: Mapping[Node, Tensor]) -> list[Tensor]:
         def argument(one: Node) -> Any:
@@ -119,6 +117,7 @@ def _run(
 
     try:
         with torch.no_grad():
+            drawn = {one: draw(one) for one in tensors}
             whole = answers(_ROWS, drawn)
             of_rows = [
                 {one: rows[one].apart(value)[row] if one in rows else value for one, value in drawn.items()}
@@ -170,14 +169,17 @@ def _close(a: Tensor, b: Tensor) -> bool:
         return False
     rounding = 1e-4 if a.dtype in (torch.float32, torch.float64) else 3e-2
     a, b = a[finite].float(), b[finite].float()
-    return bool((a - b).abs().max() <= rounding * a.abs().max())
+    return not a.numel() or bool((a - b).abs().max() <= rounding * a.abs().max())
 
 
 def _size(size: Any, batch: sympy.Expr, count: int) -> Any:
-    """A size at `count` rows. ValueError if it depends on something else too."""
-    if not isinstance(size, torch.SymInt):
+    """A size at `count` rows. ValueError if it is none, or not a multiple of theirs."""
+    if not isinstance(size, (torch.SymInt, torch.SymFloat, torch.SymBool)):
         return size
-    return int(size.node.expr.subs(batch, count))
+    times = size.node.expr / batch if isinstance(size, torch.SymInt) else None
+    if times is None or not times.is_Integer:
+        raise ValueError(f"{size} is no multiple of the batch")
+    return int(times) * count
 
 
 def _listed(value: Any) -> list[Any]:

@@ -173,6 +173,13 @@ def test_what_mixes_requests_is_left_on_the_candidate_side() -> None:
     assert "is not known to keep requests apart" in why
 
 
+def test_what_is_scaled_by_the_number_of_candidates_is_left_to_them() -> None:
+    model = Computes(lambda self, user, item: ((user * (user.shape[0] * 1.0)) * item).sum(dim=1))
+    result = HoistRequestSide().run(found(model, USER, ITEM))
+    assert not result.changed
+    assert any("aten.mul.Tensor" in why for why in reasons(result.program, "HoistRequestSide", did=False).values())
+
+
 @pytest.mark.proves("The passes", "request side once", "refusal")
 def test_ids_of_a_request_that_are_not_looked_up_are_refused_by_line() -> None:
     model = Computes(lambda self, words, item: item + words.values().float().cumsum(0).sum())
