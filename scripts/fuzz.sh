@@ -30,4 +30,4 @@ fuzz() {
 }
 export -f fuzz
 echo "fuzzing, $seconds s each"
-printf '%s\n' artifact grpc http kserve request | xargs -P "$jobs" -I{} bash -euc 'fuzz {}'
+printf '%s\n' artifact config grpc http kserve request | xargs -P "$jobs" -I{} bash -euc 'fuzz {}'

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import xxhash
+
+T = TypeVar("T")
 
 HEADER = b"recpile-recording 1\n"
 _RECORD = struct.Struct("<IQ")  # bytes of the payload, their XXH3-64
@@ -82,10 +84,9 @@ class Recording:
         with self.path.open("rb") as file:
             self._check_header(file)
             for offset, payload in self._payloads(file):
-                head = _head(payload)[0]
-                places.append(_Place(head["at_us"], offset))
-                served = (head["model"], head["version"])
-                self.models[served] = self.models.get(served, 0) + 1
+                at_us, model, version = self._parse(_arrival, payload, offset)
+                places.append(_Place(at_us, offset))
+                self.models[model, version] = self.models.get((model, version), 0) + 1
         self._places = sorted(places, key=lambda one: one.at_us)
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class Recording:
             for place in self._places:
                 file.seek(place.offset)
                 size, _ = _RECORD.unpack(file.read(_RECORD.size))
-                yield _record(file.read(size))
+                yield self._parse(_record, file.read(size), place.offset)
 
     def _check_header(self, file: BinaryIO) -> None:
         got = file.read(len(HEADER))
@@ -113,11 +114,21 @@ class Recording:
             raise RecordingError(f"{self.path} has format version {number}; this recpile reads version 1")
         raise RecordingError(f"{self.path} is not a recording of recpile-server --record")
 
+    def _parse(self, parse: Callable[[bytes], T], payload: bytes, offset: int) -> T:
+        try:
+            return parse(payload)
+        except (struct.error, LookupError, TypeError, ValueError, RecursionError) as error:
+            what = f"{type(error).__name__}: {error}"
+            message = f"{self.path}: the record at byte {offset:,} has the right checksum, and is no record ({what})"
+            raise RecordingError(message) from error
+
     def _payloads(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        end = self.path.stat().st_size
         while header := file.read(_RECORD.size):
             offset = file.tell() - len(header)
             size, checksum = _RECORD.unpack(header) if len(header) == _RECORD.size else (0, 0)
-            payload = file.read(size)
+            # A size is no reason to take so much memory.
+            payload = file.read(min(size, end - offset))
             if len(header) < _RECORD.size or len(payload) < size:
                 left = self.path.stat().st_size - offset
                 self.damage = f"{self.path} ends in the middle of a record: its last {left:,} bytes are left out"
@@ -133,7 +144,18 @@ def _head(payload: bytes) -> tuple[dict, int]:
     """A record's JSON, and where its tensors begin."""
     (size,) = _JSON.unpack_from(payload)
     end = _JSON.size + size
-    return json.loads(payload[_JSON.size : end]), end
+    head = json.loads(payload[_JSON.size : end])
+    if not isinstance(head, dict):
+        raise TypeError("its JSON is no object")
+    return head, end
+
+
+def _arrival(payload: bytes) -> tuple[int, str, str]:
+    head = _head(payload)[0]
+    at_us, model, version = head["at_us"], head["model"], head["version"]
+    if not (isinstance(at_us, int) and isinstance(model, str) and isinstance(version, str)):
+        raise TypeError("at_us is an integer, model and version are text")
+    return at_us, model, version
 
 
 def _record(payload: bytes) -> Recorded:
