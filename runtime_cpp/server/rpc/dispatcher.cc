@@ -3,6 +3,7 @@
 #include <grpc/support/time.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <utility>
@@ -36,6 +37,13 @@ void Dispatcher::Start(int threads) {
 }
 
 void Dispatcher::Post(Task task) { inbox_.Post(std::move(task)); }
+
+void Dispatcher::Rest(std::chrono::microseconds timeout) {
+  constexpr int64_t kWithoutTimeout = 1000;
+  constexpr int64_t kMost = 3000;
+  constexpr int64_t kShare = 32;
+  rest_us_ = timeout.count() == 0 ? kWithoutTimeout : std::min<int64_t>(timeout.count() / kShare, kMost);
+}
 
 void Dispatcher::Run() {
   const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);

@@ -39,10 +39,11 @@ class Dispatcher {
   // so an engine that answers a batch of many requests does not pay for each.
   void Post(Task task);
 
-  // Looks away for so long, once, when nothing is left to do. For when requests are refused for lack of time or room:
-  // looking at each as it comes interrupts what computes, and runs all of gRPC out of cold caches; handled several at a
-  // time they cost half as much.
-  void Rest(std::chrono::microseconds pause) { rest_us_ = pause.count(); }
+  // When a request with such a timeout (0: none) was refused for lack of time or room: looks away for a while, once,
+  // when nothing is left to do. To look at each request as it comes interrupts what computes, and runs all of gRPC out
+  // of cold caches; handled several at a time they cost half as much. A small part of the timeout, for those that are
+  // accepted wait too, and are likely to have a similar one.
+  void Rest(std::chrono::microseconds timeout);
 
  private:
   class Inbox final : public Event {

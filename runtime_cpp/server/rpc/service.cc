@@ -1,6 +1,5 @@
 #include "rpc/service.h"
 
-#include <algorithm>
 #include <chrono>
 #include <new>
 #include <utility>
@@ -17,19 +16,6 @@
 namespace recpile::rpc {
 
 using serving::Clock;
-
-namespace {
-
-// How long others may wait for the dispatcher when a request was refused: little of the time that they have, if they
-// are like it.
-std::chrono::microseconds RestFor(int64_t timeout_microseconds) {
-  constexpr int64_t kUsual = 1000;
-  constexpr int64_t kMost = 3000;
-  constexpr int64_t kShare = 32;
-  return std::chrono::microseconds(timeout_microseconds == 0 ? kUsual : std::min(timeout_microseconds / kShare, kMost));
-}
-
-}  // namespace
 
 // A request that is at the engine.
 struct Service::Pending {
@@ -218,7 +204,7 @@ std::optional<grpc::Status> Service::RefuseEarly(InferCall* call, Clock::time_po
     status = serving::CheckTime(pending.model, scheduling, started);
   }
   if (status.ok()) return std::nullopt;
-  host_->dispatcher->Rest(RestFor(timeout));
+  host_->dispatcher->Rest(std::chrono::microseconds(timeout));
   return Finished(pending, status);
 }
 
