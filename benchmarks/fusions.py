@@ -147,7 +147,6 @@ def measure(case: Case, folder: str) -> Iterator[tuple[str, bool]]:
         shown = f"{dtype}, declined" if dtype in case.declined else dtype
         row = " | ".join([f"| {case.name}", shown, *map(str, cells.values())]) + " |"
         wrong = case.in_pipeline(dtype) and any(cells[batch].slower for batch in JUDGED[dtype])
-        print(row, flush=True)
         yield row, wrong
 
 
@@ -168,22 +167,39 @@ def renew(path: Path, row: str) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="cases whose name holds this text")
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", type=Path, help="a page with the table: its rows are renewed")
-    options = parser.parse_args()
+    return parser
+
+
+def report(docs: Path | None, columns: Sequence[str], rows: Callable[[str], Iterator[tuple[str, bool]]]) -> int:
+    """Prints a table as it is measured. rows: given a folder, each row, and whether it shows a slowness that may not
+    be. The exit code is 1 if one does."""
     torch.set_num_threads(1)
-    print(f"| fusion | type | {' | '.join(f'batch {batch}' for batch in BATCHES)} |")
-    print("|---" * (2 + len(BATCHES)) + "|")
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     slower = False
     with tempfile.TemporaryDirectory() as folder:
-        for case in CASES:
-            for row, wrong in measure(case, folder) if options.only in case.name else ():
-                slower = slower or wrong
-                if options.docs is not None:
-                    renew(options.docs, row)
+        for row, wrong in rows(folder):
+            print(row, flush=True)
+            slower = slower or wrong
+            if docs is not None:
+                renew(docs, row)
     return 1 if slower else 0
+
+
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("--only", default="", help="cases whose name holds this text")
+    options = parser.parse_args()
+
+    def rows(folder: str) -> Iterator[tuple[str, bool]]:
+        for case in CASES:
+            if options.only in case.name:
+                yield from measure(case, folder)
+
+    return report(options.docs, ["fusion", "type", *(f"batch {batch}" for batch in BATCHES)], rows)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ the layer cut all the same). Cells are as in benchmarks/fusions.py, and so is th
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-from pathlib import Path
 
 import torch
-from fusions import DTYPES, LOADS, Cell, Run, loaded_in_turn, measured, renew
+from fusions import DTYPES, LOADS, Cell, Run, arguments, loaded_in_turn, measured, report
 from torch import Tensor, nn
 from torch._inductor.package import package_aoti
 
@@ -102,22 +100,9 @@ def measure(widths: tuple[int, int, int], dtype: str, folder: str) -> tuple[str,
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", type=Path, help="a page with the table: its rows are renewed")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    print(f"| columns | type | {' | '.join(f'{requests} x {each}' for requests, each in BATCHES)} |")
-    print("|---" * (2 + len(BATCHES)) + "|")
-    slower = False
-    with tempfile.TemporaryDirectory() as folder:
-        for widths in WIDTHS:
-            for dtype in DTYPES:
-                row, wrong = measure(widths, dtype, folder)
-                print(row, flush=True)
-                slower = slower or wrong
-                if options.docs is not None:
-                    renew(options.docs, row)
-    return 1 if slower else 0
+    options = arguments(__doc__).parse_args()
+    columns = ["columns", "type", *(f"{requests} x {each}" for requests, each in BATCHES)]
+    return report(options.docs, columns, lambda folder: (measure(one, t, folder) for one in WIDTHS for t in DTYPES))
 
 
 if __name__ == "__main__":

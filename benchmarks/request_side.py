@@ -10,15 +10,12 @@ so is the exit code.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from fusions import DTYPES, renew
+from fusions import DTYPES, arguments, report
 from request_columns import BATCHES, compiled, timed
 from torch import Tensor, nn
 
@@ -97,22 +94,9 @@ def measure(side: Side, dtype: str, folder: str) -> tuple[str, bool]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--docs", type=Path, help="a page with the table: its rows are renewed")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    print(f"| request side | type | {' | '.join(f'{requests} x {each}' for requests, each in BATCHES)} |")
-    print("|---" * (2 + len(BATCHES)) + "|")
-    slower = False
-    with tempfile.TemporaryDirectory() as folder:
-        for side in SIDES:
-            for dtype in DTYPES:
-                row, wrong = measure(side, dtype, folder)
-                print(row, flush=True)
-                slower = slower or wrong
-                if options.docs is not None:
-                    renew(options.docs, row)
-    return 1 if slower else 0
+    options = arguments(__doc__).parse_args()
+    columns = ["request side", "type", *(f"{requests} x {each}" for requests, each in BATCHES)]
+    return report(options.docs, columns, lambda folder: (measure(one, t, folder) for one in SIDES for t in DTYPES))
 
 
 if __name__ == "__main__":
