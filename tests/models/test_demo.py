@@ -58,10 +58,21 @@ def test_it_leaves_no_process_behind(demo):
     assert servers_of(demo[0]) == []
 
 
+def _heeds_ctrl_c() -> None:
+    """A shell that runs the tests in the background has them, and what they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_while_it_serves_leaves_no_process_behind(demo):
     folder, _ = demo
     command = [*_COMMAND, "--out", str(folder), "--skip-training"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_heeds_ctrl_c,
+    )
     deadline = time.monotonic() + 120
     serving: list[str] = []
     while not serving and running.poll() is None and time.monotonic() < deadline:
