@@ -78,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
         if code:
             return code
     checkpoint = options.out / CHECKPOINT
+    missing = [one for one in (checkpoint, options.out / HELD_OUT) if not one.exists()]
+    if missing:
+        parser.error(f"--skip-training needs an earlier run's {missing[0]}, which is not there; run once without it")
     held_out = EvalData.load(options.out / HELD_OUT)
     rows, sizes, ok = _compare_all(console, options, checkpoint, held_out)
 

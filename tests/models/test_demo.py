@@ -58,6 +58,13 @@ def test_it_leaves_no_process_behind(demo):
     assert servers_of(demo[0]) == []
 
 
+def test_training_cannot_be_skipped_before_it_was_done(tmp_path):
+    command = [*_COMMAND, "--out", str(tmp_path), "--skip-training"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 2
+    assert "which is not there; run once without it" in ran.stderr
+
+
 def _heeds_ctrl_c() -> None:
     """A shell that runs the tests in the background has them, and what they start, ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
