@@ -59,10 +59,10 @@ class RequestSide:
 
     def _see(self, node: Node) -> None:
         read = [one for one in node.all_input_nodes if one not in self._constants and not is_size(one)]
-        if node.target is REPEAT_ROWS and node.args[2] is self.map:
+        if self.repeats(node) and node.target is REPEAT_ROWS:
             rank = node.meta["val"].ndim
             self.rows[node] = RowAxis(int(node.args[1]) % rank)  # type: ignore[arg-type]
-        elif node.target is REPEAT_BAGS and node.args[2] is self.map:
+        elif self.repeats(node):
             self.bags[node] = _unshaped(node.args[1])
         elif node.target is operator.getitem:
             axis = self._several.get(read[0], {}).get(node.args[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -46,10 +48,29 @@ def metric(server: ServerProcess, name: str) -> float:
     return scrape(server)[f'recpile_inference_{name}{{model="{server.model}",version="1"}}']
 
 
+def wait_for(what: str, happened: Callable[[], bool], seconds: float = 60) -> None:
+    """Until `happened`; a test that waits in vain fails, it does not hang."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.01)
+
+
 def wait_until(server: ServerProcess, name: str, least: float) -> None:
     """Until the metric is at least so large."""
-    while metric(server, name) < least:
-        time.sleep(0.01)
+    wait_for(f"{name} of {least}", lambda: metric(server, name) >= least)
+
+
+def answers_together(aio: ModuleType, server: ServerProcess, url: str, flat: dict, count: int) -> list[np.ndarray]:
+    """The scores of `count` requests at once through an asyncio client: tritonclient.http.aio or .grpc.aio."""
+
+    async def ask_all() -> list[np.ndarray]:
+        async with aio.InferenceServerClient(url) as client:
+            assert await client.is_server_ready()
+            calls = [client.infer(server.model, tensors(aio, flat)) for _ in range(count)]
+            return [answer.as_numpy("score") for answer in await asyncio.gather(*calls)]
+
+    return asyncio.run(ask_all())
 
 
 def ask(server: ServerProcess, protocol: ModuleType, flat: dict, **how: Any) -> np.ndarray:

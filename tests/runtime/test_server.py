@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import socket
@@ -16,7 +15,7 @@ import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
-from wire import json_request, post, tensors
+from wire import answers_together, json_request, post, tensors
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.random_inputs import random_inputs
@@ -66,14 +65,7 @@ def test_answers_are_the_debug_runtimes(server, runtime, binary, batch):
 
 def test_the_asyncio_client(server, runtime):
     flat = random_inputs(runtime.manifest, 3)
-
-    async def ask() -> list[np.ndarray]:
-        async with triton_aio.InferenceServerClient(server.url) as client:
-            assert await client.is_server_ready()
-            calls = [client.infer("tiny_dlrm", tensors(triton_aio, flat)) for _ in range(20)]
-            return [answer.as_numpy("score") for answer in await asyncio.gather(*calls)]
-
-    answers = asyncio.run(ask())
+    answers = answers_together(triton_aio, server, server.url, flat, 20)
     assert len(answers) == 20
     for answer in answers:
         np.testing.assert_allclose(answer, runtime.run(flat)["score"].numpy(), atol=2e-6, rtol=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import subprocess
 import threading
@@ -17,7 +16,7 @@ import tritonclient.grpc.aio as triton_aio
 import tritonclient.http as triton_http
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, tensors, typed_request
+from wire import answers_together, flat_request, tensors, typed_request
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.random_inputs import random_inputs
@@ -111,13 +110,7 @@ def test_answers_are_the_debug_runtimes(server, runtime, batch):
 
 def test_the_asyncio_client(server, runtime):
     flat = random_inputs(runtime.manifest, 3)
-
-    async def ask() -> list[np.ndarray]:
-        async with triton_aio.InferenceServerClient(server.grpc_url) as client:
-            calls = [client.infer("tiny_dlrm", tensors(triton_aio, flat)) for _ in range(20)]
-            return [answer.as_numpy("score") for answer in await asyncio.gather(*calls)]
-
-    answers = asyncio.run(ask())
+    answers = answers_together(triton_aio, server, server.grpc_url, flat, 20)
     assert len(answers) == 20
     for answer in answers:
         np.testing.assert_allclose(answer, runtime.run(flat)["score"].numpy(), atol=2e-6, rtol=0)

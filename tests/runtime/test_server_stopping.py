@@ -9,7 +9,6 @@ import re
 import signal
 import ssl
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from pki import Pki
-from wire import ask, flat_request, json_request, metric, tensors, wait_until
+from wire import ask, flat_request, json_request, metric, tensors, wait_for, wait_until
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.server_process import ServerProcess
@@ -82,8 +81,7 @@ def test_under_load_every_request_that_a_client_sent_on_a_kept_connection_is_ans
                 answered[number] += 1
 
         clients = [pool.submit(client, number) for number in range(len(answered))]
-        while min(answered) < 10:
-            time.sleep(0.01)
+        wait_for("answers to all clients", lambda: min(answered) >= 10 or any(one.done() for one in clients))
         assert server.stop() == 0
         for one in clients:
             one.result()
@@ -101,13 +99,15 @@ def test_while_it_stops_probes_are_told_and_new_connections_are_not_taken(tiny):
         probe.send(b"GET /v2/health/ready HTTP/1.1\r\n")  # has begun ...
         server.process.send_signal(signal.SIGTERM)
         with grpc.insecure_channel(server.grpc_url) as channel:
-            check, state = channel.unary_unary("/grpc.health.v1.Health/Check"), b"\x08\x01"
-            while state == b"\x08\x01":
+            check = channel.unary_unary("/grpc.health.v1.Health/Check")
+
+            def state() -> bytes:
                 try:
-                    state = check(b"", timeout=20)
+                    return check(b"", timeout=20)
                 except grpc.RpcError as error:
-                    state = error.code().name.encode()
-        assert state in (b"\x08\x02", b"UNAVAILABLE")  # 2: NOT_SERVING
+                    return error.code().name.encode()
+
+            wait_for("probe that is told", lambda: state() in (b"\x08\x02", b"UNAVAILABLE"))  # 2: NOT_SERVING
         probe.send(b"Host: x\r\n\r\n")  # ... and goes on when the server is about to end
         answer = http.client.HTTPResponse(probe.sock)
         answer.begin()
@@ -119,8 +119,7 @@ def test_while_it_stops_probes_are_told_and_new_connections_are_not_taken(tiny):
 
 
 def wait_for_text(log: Path, text: str) -> None:
-    while text not in log.read_text():
-        time.sleep(0.01)
+    wait_for(f"'{text}' in the log", lambda: text in log.read_text())
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
