@@ -52,8 +52,12 @@ class ServerProcess:
     def __enter__(self) -> ServerProcess:
         with open(self._log, "w+") if self._log else tempfile.TemporaryFile("w+") as log:
             self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)
-            assert self.process.stdout is not None
-            ready = _READY.match(self.process.stdout.readline().rstrip("\n"))
+            try:
+                assert self.process.stdout is not None
+                ready = _READY.match(self.process.stdout.readline().rstrip("\n"))
+            except BaseException:  # Ctrl-C while it loads: there is no `with` block yet whose end would stop it
+                self.stop()
+                raise
             if ready is None:
                 code = self.process.wait()
                 log.seek(0)
