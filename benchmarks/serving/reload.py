@@ -9,6 +9,7 @@ to a reload if any of its time does, and a reload ends a moment after the new ve
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
@@ -45,10 +46,23 @@ class Latencies:
         ]
 
 
-def replace(artifact: Path, served: Path) -> None:
-    """A new file with the same bytes in the place of `served`, at once."""
-    shutil.copy(artifact, served.with_suffix(".copying"))
-    served.with_suffix(".copying").rename(served)
+def two_copies(artifact: Path, folder: Path) -> list[Path]:
+    """Files to serve by turns: a server reloads what has become another file, whatever is in it. They are on the disk
+    when this returns, so that writing them disturbs no stretch."""
+    copies = [folder / f"reload-{i}.pt2" for i in range(2)]
+    for one in copies:
+        one.unlink(missing_ok=True)
+        shutil.copy(artifact, one)
+    os.sync()
+    return copies
+
+
+def put(file: Path, served: Path) -> None:
+    """Makes `served` a second name of `file`, at once and without copying it."""
+    new = served.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    new.hardlink_to(file)
+    new.replace(served)
 
 
 def measure(options: Options, rate: float, rows: int, stretch: float, reloads: int, *flags: str) -> Latencies:
@@ -57,7 +71,8 @@ def measure(options: Options, rate: float, rows: int, stretch: float, reloads: i
     request = write_requests(artifact, options.out, rows)["grpc"]
     served = options.out / "models" / "dlrm" / "1.pt2"
     served.parent.mkdir(parents=True, exist_ok=True)
-    replace(artifact, served)
+    copies = two_copies(artifact, options.out)
+    put(copies[0], served)
     samples = options.out / "reload-samples.csv"
     spans: list[tuple[float, float]] = []
     repository = ("--model-repository", str(served.parent.parent), "--model-control", "explicit")
@@ -68,10 +83,9 @@ def measure(options: Options, rate: float, rows: int, stretch: float, reloads: i
         generator = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             time.sleep(2)  # its warm-up
-            for _ in range(reloads):
-                # Copying is no work of the server's, and its disk traffic is to be over before the quiet stretch.
-                replace(artifact, served)
-                time.sleep(0.5 + stretch)
+            for i in range(reloads):
+                put(copies[(i + 1) % 2], served)
+                time.sleep(stretch)
                 start = time.monotonic()
                 client.load_model("dlrm")
                 spans.append((start, time.monotonic()))
