@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from compiler.graphs import Computes, aten, captured, farthest, kjt, reasons
+from compiler.dense_types import cast, layers
+from compiler.graphs import Computes, farthest, kjt, reasons
 from compiler.stages import BOTH, TwoTowers, split
 from torch import Tensor, nn
 from zoo import collection
 
-from recpile.passes.base import PassError, run_passes
+from recpile.passes.base import run_passes
 from recpile.passes.cast_dense import CastDense
-from recpile.passes.dense_precision import DensePrecision
-from recpile.passes.quantize_tables import QuantizeTables
-from recpile.passes.remove_identities import RemoveIdentities
-from recpile.passes.split_stages import SplitStages
-from recpile.pycompiler.program import Program, Stage
-from recpile.pycompiler.schema import Dense, Input
+from recpile.pycompiler.program import Program
+from recpile.pycompiler.schema import Dense
 
 BF16, FP32 = torch.bfloat16, torch.float32
-
-
-def cast(
-    model: nn.Module, *inputs: Input, outputs: tuple[str, ...] = ("score",), dtype: str | DensePrecision = "bf16"
-) -> Program:
-    # Without the passes that change layers: which of them are cast is said of the layers that the model has.
-    before = [RemoveIdentities(), QuantizeTables(), SplitStages()]
-    return run_passes(captured(model, *inputs, outputs=outputs), [*before, CastDense(dtype)])
-
-
-def layers(stage: Stage) -> list[torch.dtype]:
-    """The types in which the stage's linear layers run, in graph order."""
-    return [node.meta["val"].dtype for node in stage.graph.graph.nodes if node.target is aten.linear.default]
 
 
 def mlp() -> nn.Module:
@@ -214,47 +198,6 @@ def test_a_type_that_the_model_fixes_is_kept_and_the_layer_behind_it_is_cast_aga
 def test_an_unknown_type_is_refused_with_the_types_there_are() -> None:
     with pytest.raises(ValueError, match="dense dtype: got 'fp8'; use one of fp32, bf16"):
         CastDense("fp8")
-
-
-@pytest.mark.proves("The passes", "dense precision", "graph")
-def test_layers_may_have_types_of_their_own() -> None:
-    model = Computes(
-        lambda self, x: self.out(self.third(torch.relu(self.second(torch.relu(self.first(x)))))).squeeze(1),
-        first=nn.Linear(8, 8), second=nn.Linear(8, 8), third=nn.Linear(8, 8), out=nn.Linear(8, 1),
-    )  # fmt: skip
-    precision = DensePrecision("fp32", (("sec*", "bf16"), ("third", "fp16")))
-    program = run_passes(captured(model, Dense("x", (8,))), [RemoveIdentities(), SplitStages(), CastDense(precision)])
-    (stage,) = program.stages
-    assert layers(stage) == [FP32, BF16, torch.float16, FP32]
-    assert stage.precision == "mixed"
-    assert [(one.name, one.dtype, one.bytes) for one in stage.layers] == [
-        ("first", "fp32", 256), ("second", "bf16", 128), ("third", "fp16", 128), ("out", "fp32", 32),
-    ]  # fmt: skip
-    bf16, fp16 = (one.error.max for one in stage.layers[1:3])
-    assert 0 < fp16 < bf16 < 2e-3
-    assert farthest(model, program) < 0.01
-
-
-def test_a_rule_that_names_nothing_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(PassError, match="rule 'thrid' matches no stage and no layer; there are dense, out"):
-        cast(
-            Computes(lambda self, x: self.out(x).squeeze(1), out=nn.Linear(8, 1)),
-            Dense("x", (8,)),
-            dtype=DensePrecision("fp32", (("thrid", "bf16"),)),
-        )
-
-
-@pytest.mark.parametrize(
-    ("texts", "message"),
-    [
-        (["bf16", "fp16"], "got both 'bf16' and 'fp16' for all layers"),
-        (["int4"], "got 'int4'; use one of fp32, bf16, fp16, int8, int8-static"),
-        (["over=int4"], "got 'int4'; use one of"),
-    ],
-)
-def test_types_that_make_no_sense_are_refused(texts: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DensePrecision.parse(texts)
 
 
 def test_what_one_stage_gives_another_may_come_from_a_bf16_layer() -> None:
