@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,9 +23,10 @@ def difference_of(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> tuple[floa
             return float("inf"), allowed
         if a.numel():
             apart = float((a.double() - b.double().reshape(a.shape)).abs().max())
-            worst = apart if not apart <= worst else worst
+            worst = apart if math.isnan(apart) or apart > worst else worst  # NaN, once there, stays
             # Sums over long bags are large, and fp32 has 24 bits. An output of 16 bits may be rounded the other way.
             small = a.dtype in (torch.float16, torch.bfloat16)
             relative = torch.finfo(a.dtype).eps if small else FP32_TOLERANCE
-            allowed = max(allowed, relative * float(a.double().abs().max()))
+            largest = float(a.double().abs().max())
+            allowed = max(allowed, relative * largest) if math.isfinite(largest) else allowed
     return worst, allowed

@@ -155,8 +155,12 @@ def test_what_is_allowed_grows_with_large_answers_and_nan_is_never_allowed():
     assert difference_of([one[:1]], [one[:1] + 0.25]) == (0.25, 1e-5)
     assert difference_of([one[:1].reshape(())], [one[:1]]) == (0.0, 1e-5)
     assert difference_of([one], [one[:1]])[0] == float("inf")
-    apart, allowed = difference_of([one[:1]], [one[:1] * float("nan")])
-    assert not apart <= allowed
+    # Whichever output it is in.
+    for wrong in (float("nan"), float("inf")):
+        for bad, good in (([one * wrong, one], [one, one]), ([one, one * wrong], [one, one])):
+            for wanted, got in ((bad, good), (good, bad)):
+                apart, allowed = difference_of(wanted, got)
+                assert not apart <= allowed
 
 
 def test_an_extra_pass_is_an_instance():
