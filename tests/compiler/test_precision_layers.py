@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from compiler.dense_types import exact_products
 from compiler.graphs import Computes, draw, kjt
 from torch import nn
 from zoo import collection
@@ -54,6 +55,7 @@ def layer_types(found) -> dict[str, str]:
     return {one.name: one.dtype for one in found.repaired.assignment.values() if one.kind == "layer"}
 
 
+@exact_products
 def test_the_tender_layer_stays_large_and_the_tough_one_is_int8(planted, tmp_path):
     found = search(planted[0], SCHEMA, options(planted, tmp_path))
     types = layer_types(found)
@@ -68,6 +70,7 @@ def test_the_tender_layer_stays_large_and_the_tough_one_is_int8(planted, tmp_pat
     assert "; layers " in summary(found)
 
 
+@exact_products
 def test_speed_prefers_ranges_over_rows(planted, tmp_path):
     found = search(planted[0], SCHEMA, options(planted, tmp_path, prefer="speed"))
     assert layer_types(found)["tough"] == "int8-static"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from compiler.dense_types import exact_products
 from compiler.graphs import Computes, aten, captured, farthest, reasons
 from compiler.stages import mlp
 from torch import Tensor, nn
@@ -72,6 +73,7 @@ def test_over_ranges_codes_go_from_layer_to_layer() -> None:
     assert aten.relu.default not in targets(stage)
 
 
+@exact_products
 @pytest.mark.proves("The passes", "dense precision", "graph")
 @pytest.mark.parametrize(("dtype", "at_most"), [("int8", 2e-3), ("int8-static", 2e-2)])
 def test_answers_are_close_to_the_models(dtype: str, at_most: float) -> None:
@@ -79,6 +81,7 @@ def test_answers_are_close_to_the_models(dtype: str, at_most: float) -> None:
     assert 0 < error_on_calibration_rows(model, quantized(model, dtype)) < at_most
 
 
+@exact_products
 def test_row_by_row_needs_no_rows_to_be_right_anywhere() -> None:
     model = deep()
     assert farthest(model, quantized(model, "int8")) < 2e-3
@@ -94,6 +97,7 @@ def test_a_rows_answer_does_not_depend_on_its_company(dtype: str) -> None:
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 
+@exact_products
 def test_a_layer_over_more_axes_and_one_without_bias() -> None:
     model = Computes(
         lambda self, x: self.out(torch.relu(self.inner(x.view(-1, 2, 32))).sum(1)).squeeze(1),
@@ -106,6 +110,7 @@ def test_a_layer_over_more_axes_and_one_without_bias() -> None:
         assert error_on_calibration_rows(model, program) < 0.1
 
 
+@exact_products
 def test_layers_that_read_the_same_share_its_codes_and_a_reader_of_another_type_gets_fp32() -> None:
     model = Computes(
         lambda self, x: (
