@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from compiler.graphs import aten
+from compiler.graphs import apart, aten, worse
 from torch import nn
 
 from recpile.pycompiler.artifact.manifest import build_manifest
 from recpile.pycompiler.exactness import runner
 from recpile.pycompiler.program import Program
-from recpile.pycompiler.quality import compare, eager
+from recpile.pycompiler.quality import eager
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.schema import CANDIDATE_TO_REQUEST
 
@@ -30,5 +30,6 @@ def farthest(model: nn.Module, program: Program, whole: Program) -> float:
         wanted = list(eager(model, program.schema, flat))
         got = list(answer(flat))
         assert [one.shape for one in wanted] == [one.shape for one in got]
-        largest = max(largest, compare(wanted, got).max)
+        for one, other in zip(wanted, got, strict=True):
+            largest = worse(largest, apart(one, other))
     return largest
