@@ -1,16 +1,15 @@
 // Artifact::Open on files: one corruption for each check, and the order in which they are made.
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
 
 #include "artifact/artifact.h"
+#include "temporary_folder.h"
 #include "toy_model.h"
 #include "zip_builder.h"
 
@@ -36,15 +35,11 @@ std::string Sum(const std::string& bytes) {
 class ArtifactOpen : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string name = ::testing::TempDir() + "recpile_XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    dir_ = name;
     tables_ = {std::string(160, 'a'), std::string(80, 'b'), std::string(1200, 'c')};
     manifest_ = Replaced(kToyManifest, std::string(32, '0'), Sum(tables_[0]));
     manifest_ = Replaced(manifest_, std::string(32, '1'), Sum(tables_[1]));
     manifest_ = Replaced(manifest_, std::string(32, '2'), Sum(tables_[2]));
   }
-  void TearDown() override { fs::remove_all(dir_); }
 
   // An artifact of manifest_ and tables_, as the writer lays it out.
   std::vector<ZipMember> Members() const {
@@ -79,7 +74,8 @@ class ArtifactOpen : public ::testing::Test {
     return Refusal(Write(BuildZip(members)), checksums);
   }
 
-  fs::path dir_;
+  const testing::TemporaryFolder folder_;
+  const fs::path& dir_ = folder_.path();
   std::string manifest_;
   std::vector<std::string> tables_;
 };

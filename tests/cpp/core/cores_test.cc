@@ -6,6 +6,8 @@
 #include <fstream>
 #include <string>
 
+#include "temporary_folder.h"
+
 namespace recpile {
 namespace {
 
@@ -13,8 +15,6 @@ constexpr int kMany = 1'000'000;
 
 class CgroupCoresTest : public ::testing::Test {
  protected:
-  ~CgroupCoresTest() override { std::filesystem::remove_all(root_); }
-
   void Write(const std::string& path, const std::string& text) {
     std::filesystem::create_directories((root_ / path).parent_path());
     std::ofstream(root_ / path) << text;
@@ -22,8 +22,8 @@ class CgroupCoresTest : public ::testing::Test {
   int Cores() const { return CgroupCores(root_); }
 
  private:
-  std::filesystem::path root_ =
-      std::filesystem::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  const testing::TemporaryFolder folder_;
+  const std::filesystem::path& root_ = folder_.path();
 };
 
 TEST_F(CgroupCoresTest, WithoutGroupsOrQuotaThereIsNoLimit) {

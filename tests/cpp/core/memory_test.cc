@@ -6,13 +6,14 @@
 #include <fstream>
 #include <string>
 
+#include "temporary_folder.h"
+
 namespace recpile {
 namespace {
 
 class AvailableMemoryTest : public ::testing::Test {
  protected:
   AvailableMemoryTest() { Write("proc/meminfo", "MemTotal:  4000 kB\nMemAvailable:    1000 kB\nMemFree: 7 kB\n"); }
-  ~AvailableMemoryTest() override { std::filesystem::remove_all(root_); }
 
   void Write(const std::string& path, const std::string& text) {
     std::filesystem::create_directories((root_ / path).parent_path());
@@ -21,8 +22,8 @@ class AvailableMemoryTest : public ::testing::Test {
   uint64_t Available() const { return AvailableMemory(root_); }
 
  private:
-  std::filesystem::path root_ =
-      std::filesystem::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  const testing::TemporaryFolder folder_;
+  const std::filesystem::path& root_ = folder_.path();
 };
 
 TEST_F(AvailableMemoryTest, WithoutGroupsIsTheKernels) { EXPECT_EQ(Available(), 1000u * 1024); }

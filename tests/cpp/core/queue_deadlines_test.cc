@@ -3,20 +3,16 @@
 
 #include <future>
 
-#include "engine/request_queue.h"
+#include "numbered_queue.h"
 
 namespace recpile {
 namespace {
 
 using std::chrono::hours;
 using std::chrono::milliseconds;
-using Order = std::vector<int64_t>;
-
-Order Numbers(const std::vector<QueuedRequest>& requests) {
-  Order numbers;
-  for (const QueuedRequest& request : requests) numbers.push_back(request.checked.rows);
-  return numbers;
-}
+using std::chrono::minutes;
+using testing::Numbers;
+using testing::Order;
 
 // Tells requests apart by a number; keeps those that are refused for being late.
 class DeadlineQueue : public ::testing::Test {
@@ -28,19 +24,19 @@ class DeadlineQueue : public ::testing::Test {
     });
   }
 
-  static QueuedRequest Request(int64_t number, size_t level = 0, Clock::duration timeout = {}, int64_t rows = 1) {
+  QueuedRequest Request(int64_t number, size_t level = 0, Clock::duration timeout = {}, int64_t rows = 1) const {
     QueuedRequest request;
     request.checked.rows = number;
     request.done = [](InferResult) {};
     request.rows = rows;
-    request.since = Clock::now();
+    request.since = begin_;
     request.level = level;
     if (timeout != Clock::duration{}) request.deadline = request.since + timeout;
     return request;
   }
 
   // Its time has been over for an hour.
-  static QueuedRequest Overdue(int64_t number, size_t level = 0) {
+  QueuedRequest Overdue(int64_t number, size_t level = 0) const {
     QueuedRequest request = Request(number, level);
     request.since -= hours(2);
     request.deadline = request.since + hours(1);
@@ -48,12 +44,14 @@ class DeadlineQueue : public ::testing::Test {
   }
 
   // A run of `rows` candidates, which took so long.
-  static void Run(RequestQueue& queue, int64_t rows, Clock::duration took) {
+  void Run(RequestQueue& queue, int64_t rows, Clock::duration took) const {
     ASSERT_TRUE(queue.Push(Request(0, 0, {}, rows)).ok());
     ASSERT_EQ(queue.PopBatch().size(), 1u);
     queue.Measured(rows, took);
   }
 
+  // When every request came. What runs cost is forgotten as time passes behind them, and no run is behind this.
+  const Clock::time_point begin_ = Clock::now();
   Order late_;
   std::function<void()> on_late_;
 };
@@ -139,9 +137,8 @@ TEST_F(DeadlineQueue, RowsInTimeAreThoseThatAreThenAccepted) {
   // A second a run and a second a candidate.
   for (const int64_t rows : {1, 3, 5, 8}) Run(queue, rows, std::chrono::seconds(1 + rows));
   ASSERT_TRUE(queue.Push(Request(0, 0, {}, 3)).ok());
-  const auto in = [](int64_t seconds) {
-    const Clock::time_point now = Clock::now();
-    return Urgency{.since = now, .deadline = now + std::chrono::seconds(seconds)};
+  const auto in = [this](int64_t seconds) {
+    return Urgency{.since = begin_, .deadline = begin_ + std::chrono::seconds(seconds)};
   };
   // Of 16 s a quarter is reserve; a full run, of those that wait and 5 more, takes 9.
   EXPECT_EQ(queue.RowsInTime(8, in(16)), 5);
@@ -157,20 +154,21 @@ TEST_F(DeadlineQueue, RowsInTimeAreThoseThatAreThenAccepted) {
 
 TEST_F(DeadlineQueue, WaitsLongerThanForeseenMakeItAcceptLess) {
   RequestQueue queue = Make({.instances = 1});
-  Run(queue, 8, milliseconds(100));
-  const auto refused = [&] { return !queue.Push(Request(0, 0, milliseconds(300), 8)).ok(); };
+  // Minutes, so that what this test takes counts for nothing.
+  Run(queue, 8, minutes(1));
+  const auto refused = [&] { return !queue.Push(Request(0, 0, minutes(3), 8)).ok(); };
   ASSERT_TRUE(queue.Push(Request(0, 0, {}, 8)).ok());
-  // What waits takes 0.1 s, the request itself as long.
+  // What waits takes a minute, the request itself as long.
   ASSERT_FALSE(refused());
   for (int i = 0; i < 2; ++i) ASSERT_EQ(queue.PopBatch().size(), 1u);
-  queue.Measured(16, milliseconds(200));
-  // One that foresaw 0.1 s has waited ten times as long.
+  queue.Measured(16, minutes(2));
+  // One that foresaw a minute has waited ten times as long.
   ASSERT_TRUE(queue.Push(Request(0, 0, {}, 8)).ok());
   QueuedRequest waited = Request(0, 0, {}, 8);
-  waited.since -= std::chrono::seconds(1);
+  waited.since -= minutes(10);
   ASSERT_TRUE(queue.Push(std::move(waited)).ok());
   for (int i = 0; i < 2; ++i) ASSERT_EQ(queue.PopBatch().size(), 1u);
-  queue.Measured(16, milliseconds(200));
+  queue.Measured(16, minutes(2));
   ASSERT_TRUE(queue.Push(Request(0, 0, {}, 8)).ok());
   EXPECT_TRUE(refused());
 }

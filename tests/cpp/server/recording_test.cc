@@ -1,6 +1,5 @@
 // What is recorded of live requests, and the file that holds it.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
@@ -14,6 +13,7 @@
 #include "recording/file.h"
 #include "recording/recorder.h"
 #include "support.h"
+#include "temporary_folder.h"
 
 namespace recpile::recording {
 namespace {
@@ -23,13 +23,6 @@ using testing::ToyModel;
 
 class Recording : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() / ("recording-" + std::to_string(getpid()));
-    std::filesystem::create_directories(folder_);
-    file_ = folder_ / "requests.rec";
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::string Content() const {
     std::ifstream in(file_, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
@@ -41,8 +34,8 @@ class Recording : public ::testing::Test {
     return opened.ok() ? std::move(opened).value() : nullptr;
   }
 
-  std::filesystem::path folder_;
-  std::filesystem::path file_;
+  const testing::TemporaryFolder folder_;
+  const std::filesystem::path file_ = folder_.path() / "requests.rec";
 };
 
 struct Record {

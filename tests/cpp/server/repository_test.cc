@@ -9,6 +9,7 @@
 #include <set>
 
 #include "support.h"
+#include "temporary_folder.h"
 
 namespace recpile::serving {
 namespace {
@@ -17,14 +18,6 @@ namespace fs = std::filesystem;
 
 class RepositoryTest : public ::testing::Test {
  protected:
-  RepositoryTest() {
-    folder_ = fs::path(::testing::TempDir()) /
-              (std::string("repository-") + ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~RepositoryTest() override { fs::remove_all(folder_); }
-
   void Place(const std::string& path, const std::string& content = "artifact") {
     fs::create_directories((folder_ / path).parent_path());
     std::ofstream(folder_ / (path + ".new")) << content;
@@ -54,7 +47,8 @@ class RepositoryTest : public ::testing::Test {
   }
   using Names = std::vector<std::string>;
 
-  fs::path folder_;
+  const recpile::testing::TemporaryFolder temporary_;
+  const fs::path& folder_ = temporary_.path();
   Models models_;
   Names loaded_;
   std::function<void()> during_load_;
