@@ -13,6 +13,7 @@ import constructs
 import pytest
 import zoo
 from coverage_table import pytest_addoption, pytest_configure  # noqa: F401
+from same_everywhere import pytest_fixture_setup, pytest_runtest_call  # noqa: F401
 
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.compile import Compiled, CompileOptions, compile_model
