@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from recpile.pycompiler.parity.first_operator import first_operator, run_eager, 
 from recpile.pycompiler.parity.rebuild import rebuild
 from recpile.pycompiler.parity.through_engine import StartEngine, start_engine
 from recpile.pycompiler.parity.weights import compare_weights
-from recpile.pycompiler.quality import Parity, eager
+from recpile.pycompiler.quality import Parity, eager, in_eval_mode
 from recpile.pycompiler.schema import InputSchema
 
 Model = tuple[nn.Module, InputSchema]
@@ -55,10 +56,16 @@ def verify(
     """Runs flat `inputs` of one request through eager, the captured graph, the program after each pass, the artifact's
     exported stages, the debug runtime, and the C++ engine alone and coalesced; each is compared with the one before.
 
-    Without `model` (in eval mode, weights loaded) it begins at the exported stages. A pass that changes answers on
-    purpose is only reported; what it made is what the next step is compared with, so that it hides no fault. Raises
-    InputError, or ValueError if the model cannot be what the artifact was made of.
+    `model` (weights loaded) runs in eval mode, and is left in the mode that it was in. Without it this begins at the
+    exported stages. A pass that changes answers on purpose is only reported; what it made is what the next step is
+    compared with, so that it hides no fault. Raises InputError, or ValueError if the model cannot be what the artifact
+    was made of.
     """
+    with in_eval_mode(model[0]) if model else nullcontext():
+        return _verified(artifact, inputs, model, options)
+
+
+def _verified(artifact: Artifact, inputs: Mapping[str, Tensor], model: Model | None, options: VerifyOptions) -> Report:
     manifest = artifact.manifest
     flat, _ = check_inputs(manifest, inputs)
     exported, compiled = DebugRuntime(artifact, "exported"), DebugRuntime(artifact, "compiled")

@@ -111,6 +111,17 @@ def test_every_form_of_a_right_artifact_is_compared_with_the_one_before(right):
     assert packed.allowed is None
 
 
+def test_a_model_in_training_mode_is_run_in_eval_mode_and_left_as_it_was(right):
+    model = scorer(0, lambda self, x, sparse: nn.functional.dropout(score(self, x, sparse), 0.5, self.training))
+    model.train()
+    model.get_submodule("hidden").eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    report = verify(right, inputs(right), (model, SCHEMA), NO_ENGINE)
+    assert report.ok, report.finding
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert model.training
+
+
 def test_without_a_model_the_runtimes_are_compared(right):
     report = verify(right, inputs(right), options=NO_ENGINE)
     assert [step.name for step in report.steps] == ["debug runtime"]
