@@ -63,6 +63,7 @@ bench-serving: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	$(BIN)/python -m benchmarks.serving.run build/*/benchmarks/recpile_load
+	$(BIN)/python -m benchmarks.serving.protocols build/*/benchmarks/recpile_load
 	$(BIN)/python -m benchmarks.serving.reload build/*/benchmarks/recpile_load
 	$(BIN)/python -m benchmarks.serving.overload build/*/benchmarks/recpile_load
 	$(BIN)/python -m benchmarks.serving.recording build/*/benchmarks/recpile_load

@@ -28,7 +28,8 @@ struct Stream {
 // much of a core for a call as the server does, which is not what is to be measured (grpc_library_sender.cc has it).
 class GrpcSender final : public AsioSender {
  public:
-  GrpcSender(const std::string& address, const std::string& request) : authority_(address), socket_(context_) {
+  GrpcSender(const std::string& address, const std::string& request, bool never_sleep)
+      : AsioSender(never_sleep), authority_(address), socket_(context_) {
     const auto size = static_cast<uint32_t>(request.size());
     body_ = {'\0', static_cast<char>(size >> 24), static_cast<char>(size >> 16), static_cast<char>(size >> 8),
              static_cast<char>(size)};
@@ -134,8 +135,8 @@ class GrpcSender final : public AsioSender {
 
 }  // namespace
 
-std::unique_ptr<Sender> MakeGrpcSender(const std::string& address, const std::string& request) {
-  return std::make_unique<GrpcSender>(address, request);
+std::unique_ptr<Sender> MakeGrpcSender(const std::string& address, const std::string& request, bool never_sleep) {
+  return std::make_unique<GrpcSender>(address, request, never_sleep);
 }
 
 }  // namespace recpile::benchmark

@@ -28,7 +28,8 @@ struct Connection {
 
 class HttpSender final : public AsioSender {
  public:
-  HttpSender(const std::string& address, const std::string& request, int connections) : request_(request) {
+  HttpSender(const std::string& address, const std::string& request, int connections, bool never_sleep)
+      : AsioSender(never_sleep), request_(request) {
     for (int i = 0; i < connections; ++i) {
       connections_.push_back(std::make_unique<Connection>(context_));
       Connect(address, &connections_.back()->socket);
@@ -73,8 +74,9 @@ class HttpSender final : public AsioSender {
 
 }  // namespace
 
-std::unique_ptr<Sender> MakeHttpSender(const std::string& address, const std::string& request, int connections) {
-  return std::make_unique<HttpSender>(address, request, connections);
+std::unique_ptr<Sender> MakeHttpSender(const std::string& address, const std::string& request, int connections,
+                                       bool never_sleep) {
+  return std::make_unique<HttpSender>(address, request, connections, never_sleep);
 }
 
 }  // namespace recpile::benchmark

@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   std::string samples_file;
   std::vector<double> rates;
   int connections = 64;
+  bool never_sleep = false;
   EngineOptions options;
   benchmark::Schedule schedule;
   CLI::App app("Open-loop load on a recpile server or engine.");
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
   app.add_option("--max-outstanding", schedule.max_outstanding, "Further requests are dropped, and counted")
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--connections", connections, "HTTP")->check(CLI::Range(1, 1000));
+  app.add_flag("--never-sleep", never_sleep, "HTTP, gRPC: keep the core between requests, too");
   app.add_option("--instances", options.instances, "engine");
   app.add_option("--max-batch-size", options.max_batch_size, "engine");
   CLI11_PARSE(app, argc, argv);
@@ -59,11 +61,11 @@ int main(int argc, char** argv) {
     }
     sender = std::move(made).value();
   } else if (kind == "grpc") {
-    sender = benchmark::MakeGrpcSender(target, request);
+    sender = benchmark::MakeGrpcSender(target, request, never_sleep);
   } else if (kind == "grpc-library") {
     sender = benchmark::MakeGrpcLibrarySender(target, request);
   } else {
-    sender = benchmark::MakeHttpSender(target, request, connections);
+    sender = benchmark::MakeHttpSender(target, request, connections, never_sleep);
   }
   benchmark::RunOpenLoop({.rate = 50, .seconds = 0.5}, *sender);  // connections, caches, first batches
   schedule.keep_samples = !samples_file.empty();
