@@ -37,8 +37,9 @@ Status CheckInTime(int64_t rows, size_t pieces, const Urgency& urgency, const Wo
   const Clock::duration usual = Wait(rows, found) + LastRun(rows, pieces, found);
   const Clock::duration takes = WithReserve(usual);
   if (urgency.since + takes <= urgency.deadline) return {};
-  return Status::Unavailable("the answer may take " + Microseconds(takes) + ", longer than its timeout of " +
-                             Microseconds(urgency.deadline - urgency.since) + "; send less, or allow more time");
+  const Clock::duration spent = urgency.timeout - (urgency.deadline - urgency.since);
+  return Status::Unavailable("the answer may take " + Microseconds(spent + takes) + ", longer than its timeout of " +
+                             Microseconds(urgency.timeout) + "; send less, or allow more time");
 }
 
 int64_t RowsInTime(int64_t rows, const Urgency& urgency, const Workload& found) {

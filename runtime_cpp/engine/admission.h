@@ -16,7 +16,7 @@ struct Workload {
   int instances = 1;
   int64_t max_batch_size = 1024;
   RunCost cost;
-  // How long requests have lately waited, as a multiple of what ForeseenWait said: what else runs on the cores, and
+  // How long requests may wait, as a multiple of ForeseenWait (see WaitFactor): what else runs on the cores, and
   // batches that are not full, show in it.
   double wait_factor = 1;
 };

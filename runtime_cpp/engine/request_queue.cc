@@ -9,11 +9,6 @@ namespace {
 // Looking through the queue for late requests costs its length; they need not be found sooner than this.
 constexpr std::chrono::microseconds kLookEvery(500);
 
-// What a request's wait counts for all before it; shorter ones say little of the load.
-constexpr double kLearned = 0.1;
-constexpr double kMostFactor = 4;
-constexpr std::chrono::microseconds kWorthLearning(1000);
-
 }  // namespace
 
 RequestQueue::RequestQueue(const BatchOptions& batch, const QueuePolicy& policy, Refuse refuse)
@@ -26,7 +21,7 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
     const std::lock_guard lock(mutex_);
     int64_t rows = 0;
     for (const QueuedRequest& piece : pieces) rows += piece.rows;
-    const Urgency urgency = {pieces[0].since, deadline, pieces[0].level};
+    const Urgency urgency = {pieces[0].since, deadline, pieces[0].level, pieces[0].timeout};
     RECPILE_RETURN_IF_ERROR(Admit(urgency, rows, pieces.size()));
     pieces[0].foreseen_wait = ForeseenWait(rows, Found(urgency));
     if (deadline != kNever && !policy_.delay_late) {
@@ -42,7 +37,12 @@ Status RequestQueue::Push(std::span<QueuedRequest> pieces) {
 Workload RequestQueue::Found(const Urgency& urgency) const {
   const int64_t waiting = waiting_.rows_as_far_as(urgency.level);
   // What runs now is half done, as far as anyone knows.
-  return {running_rows_ / 2, waiting, policy_.instances, batch_.max_batch_size, cost_.At(urgency.since), wait_factor_};
+  return {.running = running_rows_ / 2,
+          .waiting = waiting,
+          .instances = policy_.instances,
+          .max_batch_size = batch_.max_batch_size,
+          .cost = cost_.At(urgency.since),
+          .wait_factor = wait_factor_.At(urgency.since)};
 }
 
 int64_t RequestQueue::RowsInTime(int64_t rows, const Urgency& urgency) const {
@@ -74,12 +74,6 @@ Status RequestQueue::Admit(const Urgency& urgency, int64_t rows, size_t pieces) 
   return CheckInTime(rows, pieces, urgency, Found(urgency));
 }
 
-void RequestQueue::Learn(const QueuedRequest& request, Clock::time_point now) {
-  if (request.foreseen_wait < kWorthLearning) return;
-  const std::chrono::duration<double> waited = now - request.since, foreseen = request.foreseen_wait;
-  wait_factor_ = std::clamp(wait_factor_ + kLearned * (waited / foreseen - wait_factor_), 1.0, kMostFactor);
-}
-
 std::vector<QueuedRequest> RequestQueue::PopBatch() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -94,7 +88,7 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
       std::vector<QueuedRequest> batch = waiting_.TakeFront(choice.take);
       batch.front().left_out += batch.front().rows - choice.first_rows;
       batch.front().rows = choice.first_rows;
-      Learn(batch.front(), now);
+      wait_factor_.Learn(now - batch.front().since, batch.front().foreseen_wait, now);
       for (const QueuedRequest& request : batch) running_rows_ += request.rows;
       // What is left over may be enough for another instance, whose wake-up this one may have used.
       if (waiting_.size() > 0) changed_.notify_one();
@@ -152,7 +146,7 @@ void RequestQueue::Late(std::vector<QueuedRequest> requests, std::unique_lock<st
   }
   const Clock::time_point now = Clock::now();
   for (const QueuedRequest& request : requests) {
-    if (!request.gone()) Learn(request, now);
+    if (!request.gone()) wait_factor_.Learn(now - request.since, request.foreseen_wait, now);
   }
   lock.unlock();
   refuse_(std::move(requests));

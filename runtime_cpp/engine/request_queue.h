@@ -12,6 +12,7 @@
 #include "coalesce/spread.h"
 #include "engine/admission.h"
 #include "engine/urgency.h"
+#include "engine/wait_factor.h"
 #include "engine/waiting.h"
 #include "recpile/engine.h"
 
@@ -73,8 +74,6 @@ class RequestQueue {
   Status RoomLocked() const;
   Status Admit(const Urgency& urgency, int64_t rows, size_t pieces) const;
   Workload Found(const Urgency& urgency) const;
-  // Lets wait_factor_ follow what became of a request that waits no longer.
-  void Learn(const QueuedRequest& request, Clock::time_point now);
   // The options as they are for an instance that asks now.
   BatchOptions OptionsNow(const RunCost& cost) const;
   // Refuses them, without the lock, or puts those that are only late behind the others.
@@ -91,7 +90,7 @@ class RequestQueue {
   int64_t running_rows_ = 0;
   std::atomic<int64_t> idle_ = 0;  // instances that wait in PopBatch; changed under mutex_
   RunCostModel cost_;
-  double wait_factor_ = 1;              // Workload::wait_factor
+  WaitFactor wait_factor_;
   Clock::time_point watched_ = kNever;  // when WatchDeadlines looks next
   bool closed_ = false;
 };

@@ -19,7 +19,11 @@ Result<Urgency> UrgencyOf(const InferRequest& request, const EngineOptions& opti
   urgency.since = now;
   const int64_t timeout =
       request.timeout_microseconds > 0 ? request.timeout_microseconds : options.default_timeout_microseconds;
-  if (timeout > 0) urgency.deadline = now + std::chrono::microseconds(std::min(timeout, kLongestMicroseconds));
+  if (timeout > 0) {
+    const Clock::time_point arrived = request.arrived == Clock::time_point() ? now : request.arrived;
+    urgency.timeout = std::chrono::microseconds(std::min(timeout, kLongestMicroseconds));
+    urgency.deadline = arrived + urgency.timeout;
+  }
   const auto levels = static_cast<uint64_t>(options.priority_levels);
   const uint64_t usual =
       options.default_priority_level > 0 ? static_cast<uint64_t>(options.default_priority_level) : (levels + 1) / 2;

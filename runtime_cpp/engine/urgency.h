@@ -9,7 +9,8 @@ namespace recpile {
 struct Urgency {
   Clock::time_point since = {};
   Clock::time_point deadline = kNever;
-  size_t level = 0;  // 0 is the highest
+  size_t level = 0;                      // 0 is the highest
+  std::chrono::microseconds timeout{0};  // from its arrival to the deadline
 };
 
 // What the request asks for, or by default what the options say. InvalidArgument for a negative timeout.

@@ -23,6 +23,7 @@ struct QueuedRequest {
   int64_t rows = 0;  // for ChooseBatch, as the next two
   Clock::time_point since = {};
   Clock::time_point deadline = kNever;
+  std::chrono::microseconds timeout{0};                    // of which the deadline comes
   size_t level = 0;                                        // of priority, 0 is the highest
   std::shared_ptr<const std::atomic<bool>> canceled = {};  // InferRequest::canceled
   // Whether `rows`, the candidates to run, may become fewer than `checked` has; and how many already are left out.

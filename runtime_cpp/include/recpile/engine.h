@@ -55,9 +55,11 @@ struct InferRequest {
   std::vector<Tensor> inputs;  // in any order; each input of the model exactly once
   // 1 is the highest of EngineOptions::priority_levels; 0 is the default level.
   uint64_t priority = 0;
-  // From Submit to the answer. 0: EngineOptions::default_timeout_microseconds. A request that, as far as past runs
+  // From `arrived` to the answer. 0: EngineOptions::default_timeout_microseconds. A request that, as far as past runs
   // tell, cannot be answered in time is refused as soon as that is known: by Submit, or later by kUnavailable.
   int64_t timeout_microseconds = 0;
+  // Since when somebody waits for the answer; the epoch: since Submit.
+  std::chrono::steady_clock::time_point arrived = {};
   // Where there is no time for all candidates, leave out the last ones rather than refuse the request.
   bool partial_ok = false;
   // Becomes true, on any thread, when nobody waits for the answer any more. If no instance has begun with the request

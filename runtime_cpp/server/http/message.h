@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -17,6 +18,8 @@ struct RequestHead {
   std::string content_encoding;
   std::string json_length;  // Inference-Header-Content-Length as sent; empty: absent
   std::string traceparent;  // of the client's trace, as sent
+  // When what has been read of the request came.
+  std::chrono::steady_clock::time_point arrived = std::chrono::steady_clock::now();
 };
 
 struct Request {

@@ -98,7 +98,7 @@ std::optional<Response> Service::Refuse(const RequestHead& head, const Route& ro
 }
 
 std::optional<Response> Service::RefuseEarly(const RequestHead& head, std::string_view beginning) const {
-  const Clock::time_point started = Clock::now();
+  const Clock::time_point started = head.arrived;
   const Route route = ParseTarget(head.target);
   if (route.endpoint != Endpoint::kModelInfer) return std::nullopt;
   const auto found = context_.models->Find(route.model, route.version);
@@ -111,6 +111,7 @@ std::optional<Response> Service::RefuseEarly(const RequestHead& head, std::strin
   if (status.ok() && readable && pending.model->queued() > 0) {
     if (auto peeked = kserve::PeekInferRequest(beginning.substr(0, *length.value()))) {
       pending.id = std::move(peeked->id);
+      peeked->request.arrived = started;
       status = serving::CheckTime(pending.model, peeked->request, started);
     }
   }
@@ -170,7 +171,7 @@ Response Service::Get(const Route& route) const {
 }
 
 void Service::Infer(Request request, const Route& route, Done done) {
-  const Clock::time_point started = Clock::now();
+  const Clock::time_point started = request.head.arrived;
   const auto found = context_.models->Find(route.model, route.version);
   if (!found.ok()) return done([status = found.status()] { return Failure(status); });
   const auto pending = std::make_shared<Pending>(Pending{
@@ -185,6 +186,7 @@ void Service::Infer(Request request, const Route& route, Done done) {
   }
   pending->id = std::move(decoded.value().id);
   pending->outputs = std::move(decoded.value().outputs);
+  decoded.value().request.arrived = started;
   decoded.value().request.canceled = request.gone;
   if (context_.trace) pending->trace = decoded.value().request.trace = std::make_shared<RequestTrace>();
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {

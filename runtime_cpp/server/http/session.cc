@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "http/arrival.h"
 #include "http/read_body.h"
 #include "http/read_errors.h"
 #include "http/request_head.h"
@@ -94,6 +95,7 @@ void StreamSession<Stream>::OnHeader(ErrorCode error) {
   idle_ = false;
   if (error) return OnReadError(error);
   head_ = HeadOf(parser_->get());
+  head_.arrived = LastArrival(Tcp().socket().native_handle());
   http_version_ = parser_->get().version();
   keep_alive_ = parser_->keep_alive();
   const auto expect = parser_->get()[bhttp::field::expect];
@@ -155,6 +157,7 @@ void StreamSession<Stream>::ReadChunkedBody() {
 template <class Stream>
 void StreamSession<Stream>::OnBody(std::shared_ptr<const RequestBody::value_type> body) {
   Tcp().expires_never();
+  head_.arrived = LastArrival(Tcp().socket().native_handle());
   watch_.Expect();
   const auto waiting = watch_.waiting();
   size_t json = body->bytes().size();

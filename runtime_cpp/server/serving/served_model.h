@@ -35,8 +35,8 @@ Status CheckRoom(const ModelPtr& model, Clock::time_point started);
 Status CheckTime(const ModelPtr& model, const InferRequest& request, Clock::time_point started);
 
 // Hands a request to the model, keeps count of how it went, and calls `done` exactly once: before it returns if the
-// request is refused, else later, on a thread of the engine (see Engine::Submit). `started`: when the request had been
-// read.
+// request is refused, else later, on a thread of the engine (see Engine::Submit). `started`: when the request
+// came.
 void Submit(const ModelPtr& model, InferRequest request, Clock::time_point started, InferCallback done);
 
 }  // namespace recpile::serving

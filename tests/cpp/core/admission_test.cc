@@ -10,7 +10,8 @@ constexpr RunCost kCost = {1e9, 1e9};
 
 // From now on.
 Urgency In(int64_t seconds) {
-  return {.since = Clock::time_point(), .deadline = Clock::time_point() + std::chrono::seconds(seconds)};
+  const std::chrono::seconds timeout(seconds);
+  return {.since = Clock::time_point(), .deadline = Clock::time_point() + timeout, .timeout = timeout};
 }
 
 Workload Waiting(int64_t rows, double wait_factor = 1) {

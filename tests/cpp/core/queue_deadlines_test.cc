@@ -32,6 +32,7 @@ class DeadlineQueue : public ::testing::Test {
     request.since = begin_;
     request.level = level;
     if (timeout != Clock::duration{}) request.deadline = request.since + timeout;
+    request.timeout = std::chrono::duration_cast<std::chrono::microseconds>(timeout);
     return request;
   }
 

@@ -46,6 +46,14 @@ TEST(Urgency, RequestsOwnTimeoutOverridesTheDefault) {
   EXPECT_EQ(Of(0, 900, options).deadline, kNow + std::chrono::microseconds(900));
 }
 
+TEST(Urgency, TimeoutCountsFromTheArrival) {
+  const auto urgency =
+      UrgencyOf({.timeout_microseconds = 500, .arrived = kNow - std::chrono::microseconds(200)}, {}, kNow);
+  EXPECT_EQ(urgency.value().deadline, kNow + std::chrono::microseconds(300));
+  EXPECT_EQ(urgency.value().timeout, std::chrono::microseconds(500));
+  EXPECT_EQ(urgency.value().since, kNow);
+}
+
 TEST(Urgency, LongestTimeoutDoesNotOverflow) {
   EXPECT_EQ(Of(0, std::numeric_limits<int64_t>::max(), {}).deadline, kNow + std::chrono::hours(24));
 }
