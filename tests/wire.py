@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,11 +19,14 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.grpc import service_pb2
-from tritonclient.utils import np_to_triton_dtype
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from recpile.pycompiler.server_process import ServerProcess
 
 messages: Any = service_pb2  # generated: a type checker sees none of its classes
+
+# Seconds in which what is to happen has happened on any machine: only a test that fails waits so long.
+PATIENCE = 120
 
 
 def tensors(client: ModuleType, flat: dict, **how) -> list:
@@ -48,7 +54,16 @@ def metric(server: ServerProcess, name: str) -> float:
     return scrape(server)[f'recpile_inference_{name}{{model="{server.model}",version="1"}}']
 
 
-def wait_for(what: str, happened: Callable[[], bool], seconds: float = 60) -> None:
+def of_threads(server: ServerProcess, what: str) -> list[str]:
+    """/proc/PID/task/TID/`what` of every thread of the server that is there to be read."""
+    found = []
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            found.append((task / what).read_text())
+    return found
+
+
+def wait_for(what: str, happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Until `happened`; a test that waits in vain fails, it does not hang."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -79,6 +94,33 @@ def ask(server: ServerProcess, protocol: ModuleType, flat: dict, **how: Any) -> 
     url = server.url if http else server.grpc_url
     with protocol.InferenceServerClient(url, **({"network_timeout": 120} if http else {})) as client:
         return client.infer(server.model, tensors(protocol, flat), **how).as_numpy("score")
+
+
+def what_fits(server: ServerProcess, protocol: ModuleType, flat: dict) -> Any:
+    """The answer to a request that allows to be answered in part. Of several timeouts, half a second and more, the
+    first in which any of its candidates have their turn: how many those are is the machine's affair."""
+    http = protocol is triton_http
+    url = server.url if http else server.grpc_url
+    refused: InferenceServerException | None = None
+    with protocol.InferenceServerClient(url, **({"network_timeout": PATIENCE} if http else {})) as client:
+        for seconds in (0.5, 1, 2, 4, 8):
+            how = {"timeout": int(seconds * 1e6), "parameters": {"partial_ok": True}}
+            try:
+                return client.infer(server.model, tensors(protocol, flat), **how)
+            except InferenceServerException as error:
+                refused = error
+    raise AssertionError(f"none of its candidates was answered: {refused}")
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the server closes, or resets, the connection."""
+    parts = []
+    try:
+        while part := connection.recv(1 << 16):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
 
 
 def json_request() -> dict:
@@ -121,7 +163,7 @@ def many(server: ServerProcess, requests: int) -> None:
     for _ in range(requests):
         client.async_infer("tiny_dlrm", tensors(triton_grpc, flat_request()), lambda result, error: left.release())
     for _ in range(requests):
-        assert left.acquire(timeout=60)
+        assert left.acquire(timeout=PATIENCE)
 
 
 def typed_request() -> Any:

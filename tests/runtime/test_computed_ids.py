@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import zoo
+from engines import held
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from recpile.pycompiler.compile import CompileOptions, compile_model
@@ -42,9 +43,10 @@ def shifted(tmp_path_factory):
 def test_an_id_computed_out_of_range_fails_its_own_request_and_no_other(shifted):
     path, rows = shifted
     engine = Engine(str(path), instances=1)
-    # Sent together, they coalesce; the bad one must not take the others with it.
+    # Waiting together, they coalesce; the bad one must not take the others with it.
     bad = {**rows, "ids.values": np.array([1, 0, 31, 5])}
-    futures = [engine.submit(bad if i % 3 == 1 else rows) for i in range(30)]
+    with held(engine, rows):
+        futures = [engine.submit(bad if i % 3 == 1 else rows) for i in range(30)]
     for i, future in enumerate(futures):
         if i % 3 == 1:
             assert "id -1 is outside table 'h', which has ids 0 to 30" in str(future.exception())

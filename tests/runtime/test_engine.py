@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from concurrent.futures import wait
 
 import numpy as np
 import pytest
 import torch
 import zoo
+from engines import held, together
+from wire import PATIENCE
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.quality import eager
@@ -66,7 +67,7 @@ def test_each_feature_may_be_empty_in_turn(export, key):
 def test_a_quantized_artifact_is_close_to_eager_and_equal_in_both_runtimes(export, tables, dense, at_most):
     path = export("tiny_dlrm", tables, dense).path
     module, schema = zoo.tiny_dlrm()
-    runtime, engine = DebugRuntime(path), Engine(str(path))
+    runtime, engine = DebugRuntime(path), Engine(str(path), instances=1)
     flat = random_inputs(runtime.manifest, 64, seed=1)
     debug, answer = runtime.run(flat), engine.infer(as_numpy(flat))
     np.testing.assert_array_equal(answer["score"], debug["score"].numpy())
@@ -80,16 +81,13 @@ def test_coalesced_requests_get_the_answers_that_they_get_alone(export, model):
     path = export(model).path
     runtime, engine = DebugRuntime(path), Engine(str(path), instances=1)
     requests = [random_inputs(runtime.manifest, 1 + seed % 7, seed) for seed in range(200)]
-    futures = [engine.submit(as_numpy(flat)) for flat in requests]
-    wait(futures)
-    for flat, future in zip(requests, futures, strict=True):
+    ran = together(engine, [as_numpy(flat) for flat in requests])
+    for flat, answer in zip(requests, ran.answers, strict=True):
         for name, wanted in runtime.run(flat).items():
             # Another batch size may take another matrix kernel, which rounds differently; a wrong row is far off.
-            np.testing.assert_allclose(future.result()[name], wanted.numpy(), atol=2e-6, rtol=0)
-    stats = engine.stats()
-    assert stats["requests_ok"] == 200
-    assert stats["batches"] < 200
-    assert stats["samples"] == sum(1 + seed % 7 for seed in range(200))
+            np.testing.assert_allclose(answer[name], wanted.numpy(), atol=2e-6, rtol=0)
+    assert (ran.requests_ok, ran.batches) == (200, 1)
+    assert ran.samples == sum(1 + seed % 7 for seed in range(200))
     engine.stop()
 
 
@@ -106,12 +104,13 @@ def test_stop_answers_every_accepted_request_and_refuses_the_next(export):
 
 def test_a_full_queue_refuses_and_says_so(export):
     path = export("tiny_dlrm").path
-    engine = Engine(str(path), instances=1, max_queue_size=1, max_queue_delay_microseconds=200_000)
+    engine = Engine(str(path), instances=1, max_queue_size=1)
     flat = as_numpy(random_inputs(DebugRuntime(path).manifest, 1))
-    waiting = engine.submit(flat)  # for company, until its delay is over
-    with pytest.raises(RuntimeError, match="queue is full: 1 requests wait"):
-        engine.submit(flat)
-    waiting.result()
+    with held(engine, flat):
+        waiting = engine.submit(flat)
+        with pytest.raises(RuntimeError, match="queue is full: 1 requests wait"):
+            engine.submit(flat)
+    waiting.result(timeout=PATIENCE)
     engine.stop()
     assert engine.stats()["requests_rejected"] == 1
 

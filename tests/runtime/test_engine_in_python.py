@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engines import held
+from wire import PATIENCE
 
 from recpile.runtime_cpp import Engine
 
@@ -24,7 +26,7 @@ def request(rows: int = 2) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def engine(tiny: Path):
-    made = Engine(tiny, instances=1, max_queue_delay_microseconds=50_000)
+    made = Engine(tiny, instances=1)
     yield made
     made.stop()
 
@@ -32,10 +34,11 @@ def engine(tiny: Path):
 def test_arrays_may_be_refilled_once_submit_has_returned(engine):
     wanted = engine.infer(request())["score"]
     given = request()
-    future = engine.submit(given)
-    for array in given.values():
-        array[...] = -(10**6)
-    np.testing.assert_array_equal(future.result()["score"], wanted)
+    with held(engine, request()):
+        future = engine.submit(given)
+        for array in given.values():
+            array[...] = -(10**6)
+    np.testing.assert_array_equal(future.result(PATIENCE)["score"], wanted)
 
 
 def test_arrays_of_another_byte_order_or_layout_mean_what_they_say(engine):
@@ -52,25 +55,27 @@ def test_an_array_of_a_type_that_no_model_takes_is_named(engine):
 
 
 def test_a_cancelled_future_is_done_and_harms_no_other(engine):
-    cancelled, other = engine.submit(request()), engine.submit(request())
-    assert cancelled.cancel()
-    _done, waiting = wait([cancelled, other], timeout=10)
+    with held(engine, request()):
+        cancelled, other = engine.submit(request()), engine.submit(request())
+        assert cancelled.cancel()
+    _done, waiting = wait([cancelled, other], timeout=PATIENCE)
     assert not waiting
     assert other.result()["score"].shape == (2,)
 
 
 def test_a_callback_may_drop_the_last_reference_to_the_engine(tiny):
     dropped = threading.Event()
-    held = [Engine(tiny, instances=1)]
+    only = [Engine(tiny, instances=1)]
 
     def drop(_future) -> None:
-        held.clear()
+        only.clear()
         dropped.set()
 
-    future = held[0].submit(request())
-    future.add_done_callback(drop)
-    assert dropped.wait(10)
-    assert future.result()["score"].shape == (2,)
+    with held(only[0], request()):
+        future = only[0].submit(request())
+        future.add_done_callback(drop)
+    assert dropped.wait(PATIENCE)
+    assert future.result(PATIENCE)["score"].shape == (2,)
 
 
 def test_stop_from_a_callback_is_refused_rather_than_a_deadlock(engine):
@@ -82,9 +87,10 @@ def test_stop_from_a_callback_is_refused_rather_than_a_deadlock(engine):
         except RuntimeError as error:
             said.append(str(error))
 
-    future = engine.submit(request())
-    future.add_done_callback(stop)
-    future.result()
+    with held(engine, request()):
+        future = engine.submit(request())
+        future.add_done_callback(stop)
+    future.result(PATIENCE)
     engine.stop()
     assert said == ["stop() was called from a future's callback; call it from another thread"]
 
@@ -98,4 +104,4 @@ inputs = {{"dense": np.zeros((1, 4), np.float32), "sparse.values": np.zeros(5, n
           "sparse.lengths": np.ones((5, 1), np.int64)}}
 futures = [engine.submit(inputs) for _ in range(20)]
 """
-    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], timeout=PATIENCE).returncode == 0

@@ -62,7 +62,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_named_by_both_runtimes_and_harms_nothing(tiny, what):
     spoil, message = BAD[what]
-    engine, runtime = Engine(str(tiny)), DebugRuntime(tiny)
+    engine, runtime = Engine(str(tiny), instances=1), DebugRuntime(tiny)
     request = good()
     before = engine.infer(good())["score"]
     spoil(request)

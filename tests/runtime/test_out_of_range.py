@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import tritonclient.http as triton
+from engines import together
 from handmade import Rows, keyed, lookup, output
 from wire import flat_request, scrape, tensors
 
@@ -41,11 +42,10 @@ def test_a_stranger_is_a_row_of_zeros_to_both_runtimes(tmp_path, pooling, wanted
 
 
 def test_those_that_share_its_batch_get_what_they_get_without_it(tmp_path):
-    engine = Engine(artifact(tmp_path, "sum"), instances=1, out_of_range="zero", max_queue_delay_microseconds=200_000)
-    futures = [engine.submit(flat) for flat in (FINE, STRANGE, FINE)]
-    answers = [future.result()["out"].tolist() for future in futures]
-    assert answers == [[[4, 15]], [[1, 14], [4, 0]], [[4, 15]]]
-    assert engine.stats()["batches"] == 1
+    engine = Engine(artifact(tmp_path, "sum"), instances=1, out_of_range="zero")
+    ran = together(engine, (FINE, STRANGE, FINE))
+    assert [answer["out"].tolist() for answer in ran.answers] == [[[4, 15]], [[1, 14], [4, 0]], [[4, 15]]]
+    assert ran.batches == 1
     engine.stop()
 
 

@@ -25,7 +25,7 @@ from recpile.pycompiler.server_process import ServerError, ServerProcess
 
 def recpile(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "recpile.pycompiler.cli.main", *arguments]
-    return subprocess.run(command, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")

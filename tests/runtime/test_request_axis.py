@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +12,11 @@ import pytest
 import torch
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
+from engines import together
 from handmade import Rows, dense, keyed, lookup, output
 from torch import Tensor, nn
 from torch.export import Dim
-from wire import ask, scrape, tensors
+from wire import PATIENCE, ask, scrape, tensors
 
 from recpile.pycompiler.server_process import ServerProcess
 from recpile.runtime_cpp import Engine
@@ -102,18 +102,14 @@ def as_numpy(flat: dict[str, Tensor]) -> dict[str, np.ndarray]:
 def test_requests_coalesce_along_both_axes_and_each_gets_its_own(ranker, pad):
     engine = Engine(str(ranker), instances=1, pad_batches=pad)
     requests = [request(seed) for seed in range(100)]
-    futures = [engine.submit(as_numpy(flat)) for flat in requests]
-    wait(futures)
-    for flat, future in zip(requests, futures, strict=True):
+    ran = together(engine, [as_numpy(flat) for flat in requests])
+    for flat, got in zip(requests, ran.answers, strict=True):
         score, vector = answer(flat)
-        got = future.result()
         assert got["score"].shape == score.shape
         assert got["vector"].shape == (1, 4)
         np.testing.assert_allclose(got["score"], score, atol=1e-5)
         np.testing.assert_allclose(got["vector"], vector, atol=1e-5)
-    stats = engine.stats()
-    assert stats["batches"] < 100
-    assert stats["samples"] == sum(len(flat["item"]) for flat in requests)
+    assert (ran.batches, ran.samples) == (1, sum(len(flat["item"]) for flat in requests))
     engine.stop()
 
 
@@ -139,7 +135,9 @@ def test_or_a_row_of_zeros_which_is_counted_by_the_lookup(ranker):
 
 def test_a_stage_that_throws_fails_its_own_requests_as_internal_and_no_other(ranker):
     wrong, outcomes = "stage 'items' failed: id -1 is outside table 'items'", []
-    with ServerProcess(ranker, "--instances", "1", "--max-queue-delay-microseconds", "20000") as server:
+    # They wait until they fill a batch, which all of them do: forty have four candidates, and twenty have two.
+    options = ("--max-batch-size", "200", "--max-queue-delay-microseconds", "60000000")
+    with ServerProcess(ranker, "--instances", "1", *options) as server:
         client = triton_grpc.InferenceServerClient(server.grpc_url)
         came = threading.Semaphore(0)
 
@@ -151,9 +149,9 @@ def test_a_stage_that_throws_fails_its_own_requests_as_internal_and_no_other(ran
             flat = as_numpy(request(3)) if index % 3 else {**as_numpy(request(3)), "item": np.zeros(2, np.int64)}
             client.async_infer("ranker", tensors(triton_grpc, flat), partial(answered, index))
         for _ in range(60):
-            assert came.acquire(timeout=30)
+            assert came.acquire(timeout=PATIENCE)
         with pytest.raises(triton.InferenceServerException, match=rf"\[500\] {wrong}"):
-            ask(server, triton, {**as_numpy(request(3)), "item": np.zeros(2, np.int64)})
+            ask(server, triton, {**as_numpy(request(3)), "item": np.zeros(200, np.int64)})
         assert client.is_model_ready("ranker")
         failed = 'recpile_inference_request_failure{model="ranker",version="1",reason="BACKEND"}'
         assert scrape(server)[failed] == 20 + 1

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
+from engines import held
 from tritonclient.utils import InferenceServerException
-from wire import tensors
+from wire import PATIENCE, tensors, what_fits
 
 from recpile.pycompiler.server_process import ServerProcess
 from recpile.runtime_cpp import Engine
@@ -22,25 +23,24 @@ def request(rows: int = 1) -> dict[str, np.ndarray]:
 
 
 def test_urgent_requests_overtake_others(tiny):
-    # The first one keeps the only instance busy while the others queue up, one batch each.
+    # The only instance is busy while they queue up, one batch each.
     engine = Engine(tiny, instances=1, max_batch_size=64, priority_levels=3)
     order: list[int] = []
-    futures = [engine.submit(request(20_000))]
-    for priority in (3, 0, 1):
-        futures.append(engine.submit(request(64), priority=priority))
-        futures[-1].add_done_callback(lambda _, priority=priority: order.append(priority))
+    futures = []
+    with held(engine, request()):
+        for priority in (3, 0, 1):
+            futures.append(engine.submit(request(64), priority=priority))
+            futures[-1].add_done_callback(lambda _, priority=priority: order.append(priority))
     for future in futures:
-        future.result()
+        future.result(timeout=PATIENCE)
     engine.stop()
     assert order == [1, 0, 3]
 
 
 def test_a_request_that_cannot_be_answered_in_time_says_so_at_once(tiny):
     engine = Engine(tiny, instances=1, max_batch_size=64)
-    busy = engine.submit(request(20_000))
-    with pytest.raises(RuntimeError, match="timeout of 1 us"):
-        engine.infer(request(), timeout_microseconds=1)
-    assert not busy.done()
+    with held(engine, request()), pytest.raises(RuntimeError, match="timeout of 1 us"):
+        engine.infer(request(), timeout_microseconds=1)  # while the only instance is busy
     assert engine.infer(request(), timeout_microseconds=60_000_000)["score"].shape == (1,)
     stats = engine.stats()
     engine.stop()
@@ -77,15 +77,14 @@ def test_the_public_clients_timeout_is_kept(tiny):
 
 @pytest.mark.parametrize("protocol", [triton, triton_grpc])
 def test_a_request_that_allows_it_is_answered_for_the_candidates_that_fit(tiny, protocol):
-    # So many batches that they cannot be run in half a second.
+    # So many batches that they cannot be run in the time that there is.
     rows = 400_000
     flat = request(rows)
     flat["dense"] = np.random.default_rng(1).random((rows, 4), np.float32)
-    with ServerProcess(tiny, "--instances", "1", "--max-batch-size", "16") as server:
+    with ServerProcess(tiny, "--instances", "1", "--max-batch-size", "1") as server:
         url = server.url if protocol is triton else server.grpc_url
         client = protocol.InferenceServerClient(url)
-        inputs = tensors(protocol, flat)
-        answer = client.infer("tiny_dlrm", inputs, timeout=500_000, parameters={"partial_ok": True})
+        answer = what_fits(server, protocol, flat)
         response = answer.get_response()
         if protocol is triton:
             left_out = response["parameters"]["candidates_left_out"]

@@ -15,7 +15,7 @@ import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
-from wire import answers_together, json_request, post, tensors
+from wire import PATIENCE, answers_together, json_request, post, tensors, wait_for
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.random_inputs import random_inputs
@@ -24,7 +24,8 @@ from recpile.pycompiler.server_process import ServerError, ServerProcess, server
 
 @pytest.fixture(scope="module")
 def server(tiny) -> Iterator[ServerProcess]:
-    with ServerProcess(tiny) as running:
+    # One instance: a request shared out over two may be rounded otherwise than the debug runtime does.
+    with ServerProcess(tiny, "--instances", "1") as running:
         yield running
 
 
@@ -97,13 +98,15 @@ def test_curl(server):
 
 
 def test_concurrent_requests_are_coalesced_and_each_gets_its_own_answer(tiny, runtime):
-    requests = [random_inputs(runtime.manifest, 1 + seed % 5, seed) for seed in range(240)]
+    # Eight clients, each of which sends the next when it has its answer: a batch goes when all of them wait.
+    sizes = (1, 2, 3, 4, 5, 1, 2, 3)
+    requests = [random_inputs(runtime.manifest, sizes[seed % 8], seed) for seed in range(240)]
     answers = [np.empty(0)] * len(requests)
-    # One instance and a delay: company is certain, whatever else this machine does.
-    with ServerProcess(tiny, "--instances", "1", "--max-queue-delay-microseconds", "20000") as server:
+    options = ("--preferred-batch-size", str(sum(sizes)), "--max-queue-delay-microseconds", "60000000")
+    with ServerProcess(tiny, "--instances", "1", *options) as server:
 
         def client(first: int) -> None:
-            connection = triton.InferenceServerClient(server.url)
+            connection = triton.InferenceServerClient(server.url, network_timeout=PATIENCE)
             for i in range(first, len(requests), 8):
                 answers[i] = connection.infer("tiny_dlrm", inputs(requests[i])).as_numpy("score")
             connection.close()
@@ -117,7 +120,7 @@ def test_concurrent_requests_are_coalesced_and_each_gets_its_own_answer(tiny, ru
     for flat, answer in zip(requests, answers, strict=True):
         np.testing.assert_allclose(answer, runtime.run(flat)["score"].numpy(), atol=2e-6, rtol=0)
     assert stats["inference_stats"]["success"]["count"] == 240
-    assert stats["execution_count"] < 240
+    assert stats["execution_count"] == 240 // 8
 
 
 def test_a_client_that_vanishes_does_no_harm(server):
@@ -136,8 +139,8 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(tiny, runtime):
         outcomes: list[str] = []
 
         def client() -> None:
-            connection = triton.InferenceServerClient(server.url, network_timeout=30)
-            for _ in range(10_000):  # stops at the first refusal, long before
+            connection = triton.InferenceServerClient(server.url, network_timeout=PATIENCE)
+            while True:  # until the first refusal: the server ends
                 try:
                     assert len(connection.infer("tiny_dlrm", inputs(flat)).as_numpy("score")) == 200
                     outcomes.append("answered")
@@ -152,8 +155,7 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(tiny, runtime):
         threads = [threading.Thread(target=client) for _ in range(4)]
         for thread in threads:
             thread.start()
-        while len(outcomes) < 50:
-            threads[0].join(0.01)
+        wait_for("50 answers", lambda: len(outcomes) >= 50)
         assert server.stop() == 0
         for thread in threads:
             thread.join()
@@ -211,4 +213,4 @@ def test_a_wrong_option_is_exit_code_2_and_help_reads_well(tiny):
 def test_ctrl_c_stops_it_too(tiny):
     with ServerProcess(tiny) as server:
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE) == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from wire import ask, flat_request, metric, scrape, wait_until
+from wire import PATIENCE, ask, flat_request, metric, scrape, wait_for, wait_until, what_fits
 
 from recpile.pycompiler.server_process import ServerProcess
 
@@ -49,22 +49,31 @@ def test_the_documented_metrics_are_those_that_are_exported(tiny):
 
 
 def test_requests_without_room_and_without_time_are_told_apart(tiny):
+    # Where the other takes too long to come, once more. A machine that is so slow takes as long to compute it.
+    assert any(are_told_apart(tiny, seconds) for seconds in (4, 4, 4, 8, 16, 32))
+
+
+def are_told_apart(tiny: Path, seconds: int) -> bool:
     options = ("--instances", "1", "--max-batch-size", "2", "--max-queue-delay-microseconds", "60000000")
     more = ("--max-queue-size", "1000000", "--priority-levels", "2")
     with ServerProcess(tiny, *options, *more) as server, ThreadPoolExecutor(2) as pool:
         # It waits for company for half of its time, and is then overtaken by what takes longer than all of it.
-        pushed = pool.submit(ask, server, triton_grpc, empty_bags(1), timeout=4_000_000, priority=2)
-        wait_until(server, "pending_request_count", 1)
-        overtaking = pool.submit(ask, server, triton_grpc, empty_bags(400_000), priority=1)
-        with pytest.raises(triton_grpc.InferenceServerException, match="timeout of 4000000 us"):
-            pushed.result(timeout=60)
+        pushed = pool.submit(ask, server, triton_grpc, empty_bags(1), timeout=seconds * 1_000_000, priority=2)
+        wait_for("request that waits", lambda: pushed.done() or metric(server, "pending_request_count") >= 1)
+        overtaking = pool.submit(ask, server, triton_grpc, empty_bags(500_000), priority=1)
+        error = pushed.exception(PATIENCE)
+        if error is None:
+            server.process.kill()
+            return False
+        assert f"timeout of {seconds * 1_000_000} us" in str(error)
         assert (metric(server, "expired_count"), metric(server, "shed_count")) == (1, 0)
         with pytest.raises(triton_http.InferenceServerException, match="timeout of 1 us"):
             ask(server, triton_http, flat_request(), timeout=1, priority=2)
         assert (metric(server, "expired_count"), metric(server, "shed_count")) == (1, 1)
         assert scrape(server)[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == 2
         server.process.kill()
-        assert overtaking.exception(timeout=60) is not None
+        assert overtaking.exception(PATIENCE) is not None
+        return True
 
 
 def test_padded_and_partly_answered_requests_are_counted(tiny):
@@ -74,20 +83,23 @@ def test_padded_and_partly_answered_requests_are_counted(tiny):
         wait_until(server, "exec_count", 1)
         assert metric(server, "padded_count") == 3  # five run as eight
         assert metric(server, "partial_count") == 0
-        scores = ask(server, triton_grpc, empty_bags(400_000), timeout=300_000, parameters={"partial_ok": True})
+        scores = what_fits(server, triton_grpc, empty_bags(400_000)).as_numpy("score")
         assert 0 < len(scores) < 400_000
         assert metric(server, "partial_count") == 1
 
 
 def test_what_waits_is_seen_while_it_waits_and_its_time_afterwards(tiny):
-    options = ("--instances", "1", "--max-queue-delay-microseconds", "300000")
+    # Until there are two of two candidates.
+    options = ("--instances", "1", "--preferred-batch-size", "4", "--max-queue-delay-microseconds", "60000000")
     with ServerProcess(tiny, *options) as server:
         asking = threading.Thread(target=ask, args=(server, triton_http, flat_request()))
         asking.start()
         wait_until(server, "pending_request_count", 1)
+        time.sleep(0.3)
+        ask(server, triton_http, flat_request())
         asking.join()
-        wait_until(server, "queue_duration_us", 300_000)
         metrics = scrape(server)
+    assert metrics[f"recpile_inference_queue_duration_us{{{LABELS}}}"] >= 300_000
     assert metrics[f"recpile_inference_queue_histogram_us_sum{{{LABELS}}}"] >= 300_000
     assert metrics[f"recpile_inference_request_histogram_us_sum{{{LABELS}}}"] >= 300_000
     assert metrics[f"recpile_inference_pending_request_count{{{LABELS}}}"] == 0

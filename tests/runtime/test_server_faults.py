@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import resource
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, json_request, post, tensors
+from wire import PATIENCE, flat_request, json_request, post, tensors
 
-from recpile.pycompiler.server_process import ServerProcess, server_binary
+from recpile.pycompiler.server_process import ServerError, ServerProcess, server_binary
 
 MIB = 1 << 20
 
@@ -39,17 +40,26 @@ def test_a_log_whose_reader_has_gone_stops_no_request(tiny):
         for _ in range(3):
             assert post(url, json_request())[0] == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_after_sigkill_the_next_one_takes_the_same_ports(tiny):
+    # The kernel may give one of them to somebody else in between; hardly three times.
+    for _ in range(3):
+        with contextlib.suppress(ServerError):
+            kill_and_start_again(tiny)
+            return
+    kill_and_start_again(tiny)
+
+
+def kill_and_start_again(tiny: Path) -> None:
     with ServerProcess(tiny) as server:
         # A connection that is open when the server ends keeps its port busy for a minute, unless told otherwise.
         host, port = server.url.split(":")
         with socket.create_connection((host, int(port)), timeout=20):
             assert post(server, json_request())[0] == 200
             server.process.send_signal(signal.SIGKILL)
-            assert server.process.wait(20) == -signal.SIGKILL
+            assert server.process.wait(PATIENCE) == -signal.SIGKILL
         urls = server.url, server.grpc_url, server.metrics_url
     flags = ("--http-port", "--grpc-port", "--metrics-port")
     same = [word for flag, url in zip(flags, urls, strict=True) for word in (flag, url.split(":")[1])]

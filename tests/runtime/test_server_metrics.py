@@ -10,7 +10,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, scrape, tensors
+from wire import PATIENCE, flat_request, scrape, tensors, wait_for
 
 from recpile.pycompiler.server_process import ServerError, ServerProcess
 
@@ -27,6 +27,9 @@ def test_requests_of_both_protocols_are_counted(tiny):
         for bad in (tensors(triton_grpc, flat_request())[:1], []):
             with pytest.raises(InferenceServerException):
                 client.infer("tiny_dlrm", bad)
+        # Cutting is counted when it is over, and its answers may be on their way before.
+        cut = f"recpile_inference_compute_output_histogram_us_count{{{LABELS}}}"
+        wait_for("last batch to be cut", lambda: scrape(server)[cut] >= 4)
         metrics = scrape(server)
     assert metrics[f"recpile_inference_request_success{{{LABELS}}}"] == 4
     assert metrics[f"recpile_inference_count{{{LABELS}}}"] == 8
@@ -50,15 +53,20 @@ def test_requests_of_both_protocols_are_counted(tiny):
 
 
 def test_requests_that_found_the_queue_full_are_counted_as_rejected(tiny):
-    with ServerProcess(tiny, "--instances", "1", "--max-queue-size", "1") as server:
+    # The first request waits for company, which it does not get, for as long as some others come.
+    options = ("--instances", "1", "--max-queue-size", "1", "--max-queue-delay-microseconds", "20000")
+    with ServerProcess(tiny, *options) as server:
         client = triton_grpc.InferenceServerClient(server.grpc_url)
         outcomes: list[bool] = []
-        for _ in range(200):
-            answered = lambda result, error: outcomes.append(error is None)  # noqa: E731
-            client.async_infer("tiny_dlrm", tensors(triton_grpc, flat_request()), answered)
-        while len(outcomes) < 200:
-            client.is_server_live()
+        for burst in range(1, 21):  # until one finds the queue full
+            for _ in range(200):
+                answered = lambda result, error: outcomes.append(error is None)  # noqa: E731
+                client.async_infer("tiny_dlrm", tensors(triton_grpc, flat_request()), answered)
+            wait_for("answer to every request", lambda sent=200 * burst: len(outcomes) == sent)
+            if not all(outcomes):
+                break
         metrics = scrape(server)
+    assert 0 < outcomes.count(True) < len(outcomes)
     assert metrics[f"recpile_inference_request_success{{{LABELS}}}"] == outcomes.count(True)
     assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == outcomes.count(False)
 
@@ -70,7 +78,7 @@ def test_requests_that_ran_out_of_time_are_unavailable_and_rejected(tiny):
             with pytest.raises(InferenceServerException, match=r"503|UNAVAILABLE"):
                 client.infer("tiny_dlrm", tensors(protocol, flat_request()))
             # What a request says of itself goes before the default.
-            client.infer("tiny_dlrm", tensors(protocol, flat_request()), timeout=20_000_000)
+            client.infer("tiny_dlrm", tensors(protocol, flat_request()), timeout=60_000_000)
         metrics = scrape(server)
     assert metrics[f'recpile_inference_request_failure{{{LABELS},reason="REJECTED"}}'] == 2
     assert metrics[f"recpile_inference_request_success{{{LABELS}}}"] == 2
@@ -100,4 +108,4 @@ def test_a_metrics_port_in_use_is_exit_code_3(tiny):
 
 def test_what_is_elsewhere_on_the_port_is_a_404(tiny):
     with ServerProcess(tiny) as server, pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"http://{server.metrics_url}/v2", timeout=20)
+        urllib.request.urlopen(f"http://{server.metrics_url}/v2", timeout=PATIENCE)

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import tritonclient.grpc as triton_grpc
-from wire import flat_request, json_request, many, post, scrape, tensors
+from wire import PATIENCE, flat_request, json_request, many, post, scrape, tensors, wait_for
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.server_process import ServerError, ServerProcess
@@ -31,7 +31,7 @@ class Collector:
 
     def wait(self, spans: int) -> list[dict]:
         with self.came:
-            assert self.came.wait_for(lambda: len(self.spans) >= spans, timeout=60), self.spans
+            assert self.came.wait_for(lambda: len(self.spans) >= spans, timeout=PATIENCE), self.spans
             return list(self.spans)
 
 
@@ -129,7 +129,7 @@ def test_without_a_traceparent_a_trace_begins_here_and_is_in_the_log(tiny, tmp_p
 
 def test_requests_that_are_coalesced_have_each_the_whole_run_and_links_to_the_others(tiny):
     with collecting() as (collector, url):
-        options = ("--preferred-batch-size", "8", "--max-queue-delay-microseconds", "1000000", "--instances", "1")
+        options = ("--preferred-batch-size", "8", "--max-queue-delay-microseconds", "60000000", "--instances", "1")
         with ServerProcess(tiny, "--otlp-endpoint", url, *options) as server:
             many(server, 4)  # of two candidates each
         spans = collector.wait(4 * SPANS)
@@ -173,8 +173,7 @@ def test_spans_that_a_collector_refuses_are_counted_as_dropped(tiny):
     with collecting(status=400) as (collector, url), ServerProcess(tiny, "--otlp-endpoint", url) as server:
         assert post(server, json_request())[0] == 200
         collector.wait(SPANS)
-        while scrape(server)["recpile_otlp_dropped_count"] == 0:
-            pass
+        wait_for("dropped spans", lambda: scrape(server)["recpile_otlp_dropped_count"] > 0)
 
 
 def test_a_wrong_endpoint_is_exit_code_2(tiny):

@@ -15,12 +15,13 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, tensors
+from wire import PATIENCE, flat_request, tensors, wait_for
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.server_process import ServerError, ServerProcess
 
-EXPLICIT = ("--model-control", "explicit")
+# At little less than the usual priority: what loads at the lowest starves beside what else runs on the cores.
+EXPLICIT = ("--model-control", "explicit", "--load-nice", "1")
 
 
 def place(artifact: Path, target: Path) -> Path:
@@ -94,7 +95,7 @@ def test_a_model_that_comes_while_the_server_runs_is_served_beside_the_others(fo
     with ServerProcess(None, *options) as server:
         place(tiny, folder / "newcomer" / "1.pt2")
         assert index(server)["newcomer:1"] == "UNAVAILABLE"
-        triton_http.InferenceServerClient(server.url).load_model("newcomer")
+        triton_http.InferenceServerClient(server.url, network_timeout=PATIENCE).load_model("newcomer")
         assert index(server)["newcomer:1"] == "READY"
         assert ask(server, "newcomer")["model_name"] == "newcomer"
         assert ask(server, "retrieval")["model_version"] == "7"
@@ -132,7 +133,7 @@ def test_the_index_over_http(folder):
 
         def post(body: bytes) -> list[dict]:
             request = urllib.request.Request(f"http://{server.url}/v2/repository/index", data=body, method="POST")
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return json.loads(answer.read())
 
         assert len(post(b"")) == 4
@@ -166,31 +167,30 @@ def test_no_request_fails_while_models_are_reloaded(folder, tiny):
                         failures.append(repr(error))
                         return
 
-        def wait_for(version: str) -> None:
-            before = answered[version]
-            while answered[version] < before + 20 and not failures:
-                threads[0].join(0.01)
+        def wait_for_answers(version: str) -> None:
+            enough = answered[version] + 20
+            wait_for(f"answers of version {version}", lambda: answered[version] >= enough or bool(failures))
 
         threads = [threading.Thread(target=client, args=(one,)) for one in (triton_http, triton_grpc) * 2]
         for thread in threads:
             thread.start()
-        control = triton_http.InferenceServerClient(server.url, network_timeout=120)
-        wait_for("10")
+        control = triton_http.InferenceServerClient(server.url, network_timeout=PATIENCE)
+        wait_for_answers("10")
         for _ in range(2):  # the same version, from a new file
             place(tiny, folder / "ranker" / "10.pt2")
             control.load_model("ranker")
-            wait_for("10")
+            wait_for_answers("10")
         place(tiny, folder / "ranker" / "11.pt2")
         control.load_model("ranker")
-        wait_for("11")
+        wait_for_answers("11")
         (folder / "ranker" / "12.pt2").write_bytes(b"nothing of the kind" * 10)
         with pytest.raises(InferenceServerException, match=r"version 12 could not be loaded: .*not a zip archive"):
             control.load_model("ranker")
-        wait_for("11")
+        wait_for_answers("11")
         (folder / "ranker" / "12.pt2").unlink()
         (folder / "ranker" / "11.pt2").unlink()
         control.load_model("ranker")  # back to what is there
-        wait_for("10")
+        wait_for_answers("10")
         over.set()
         for thread in threads:
             thread.join()

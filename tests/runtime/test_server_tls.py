@@ -15,7 +15,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from pki import Pki
 from tritonclient.utils import InferenceServerException
-from wire import flat_request, json_request, tensors
+from wire import PATIENCE, flat_request, json_request, received, tensors
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.server_process import ServerError, ServerProcess
@@ -39,7 +39,7 @@ def server(tiny, pki) -> Iterator[ServerProcess]:
 
 def post(server: ServerProcess, context: ssl.SSLContext) -> list[float]:
     url = f"https://{server.url}/v2/models/tiny_dlrm/infer"
-    with urllib.request.urlopen(url, json.dumps(json_request()).encode(), timeout=20, context=context) as answer:
+    with urllib.request.urlopen(url, json.dumps(json_request()).encode(), timeout=PATIENCE, context=context) as answer:
         return json.loads(answer.read())["outputs"][0]["data"]
 
 
@@ -66,9 +66,9 @@ def test_without_tls_there_is_no_answer(server, pki):
     with pytest.raises(InferenceServerException):
         triton_grpc.InferenceServerClient(server.grpc_url).is_server_live()
     host, port = server.url.split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(b"GET /v2 HTTP/1.1\r\n\r\n")
-        assert b"HTTP" not in connection.recv(1000)
+        assert b"HTTP" not in received(connection)
     post(server, pki.context())
 
 
@@ -78,8 +78,8 @@ def test_old_versions_of_tls_are_refused(server, pki):
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     host, port = server.url.split(":")
     with (
-        socket.create_connection((host, int(port)), timeout=20) as connection,
-        pytest.raises(ssl.SSLError),
+        socket.create_connection((host, int(port)), timeout=PATIENCE) as connection,
+        pytest.raises((ssl.SSLError, ConnectionResetError)),
         context.wrap_socket(connection, server_hostname=host),
     ):
         pass
@@ -105,10 +105,9 @@ def test_a_client_that_never_finishes_its_handshake_is_cut_off(tiny, pki):
     with ServerProcess(tiny, *pki.flags, "--request-timeout-seconds", "1") as server:
         for url in (server.url, server.grpc_url):
             host, port = url.split(":")
-            with socket.create_connection((host, int(port)), timeout=20) as connection:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
                 connection.sendall(b"\x16\x03\x01")
-                while connection.recv(1000):
-                    pass
+                received(connection)
 
 
 def test_bad_files_are_exit_code_2_and_named(tiny, pki, tmp_path):

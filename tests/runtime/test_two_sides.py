@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import zoo
+from engines import together
 
 from recpile.pycompiler.debug_runtime import DebugRuntime
 from recpile.pycompiler.quality import eager
@@ -36,7 +35,7 @@ def test_the_user_side_is_looked_up_and_computed_on_the_request_axis(path) -> No
 @pytest.mark.parametrize("candidates", [1, 2, 17, 200])
 def test_both_runtimes_answer_as_eager_does_and_alike(path, candidates: int) -> None:
     model, schema = zoo.two_sides()
-    runtime, engine = DebugRuntime(path), Engine(path)
+    runtime, engine = DebugRuntime(path), Engine(path, instances=1)
     flat = request(runtime, candidates, seed=candidates)
     debug = runtime.run(flat)["score"].numpy()
     served = engine.infer({name: value.numpy() for name, value in flat.items()})["score"]
@@ -46,10 +45,10 @@ def test_both_runtimes_answer_as_eager_does_and_alike(path, candidates: int) -> 
 
 def test_requests_that_share_a_batch_get_their_own_users_answers(path) -> None:
     model, schema = zoo.two_sides()
-    runtime, engine = DebugRuntime(path), Engine(path)
+    runtime, engine = DebugRuntime(path), Engine(path, instances=2, max_batch_size=64)
     requests = [request(runtime, 1 + seed % 5, seed) for seed in range(60)]
-    with ThreadPoolExecutor(16) as clients:
-        arrays = ({name: value.numpy() for name, value in flat.items()} for flat in requests)
-        answers = list(clients.map(engine.infer, arrays))
-    for flat, answer in zip(requests, answers, strict=True):
+    arrays = [{name: value.numpy() for name, value in flat.items()} for flat in requests]
+    ran = together(engine, arrays, instances=2)
+    assert ran.batches < 60
+    for flat, answer in zip(requests, ran.answers, strict=True):
         assert np.abs(answer["score"] - eager(model, schema, flat)[0].numpy()).max() <= 1e-5
