@@ -98,8 +98,13 @@ class Server::Impl {
   }
 
   bool AwaitDrained() {
-    // It may block beyond the deadline: for an engine that holds on to a call.
-    const bool drained = draining_.wait_until(deadline_) == std::future_status::ready;
+    // It may block beyond the deadline: for an engine that holds on to a call. Or be over before the engine is, for it
+    // waits for connections: those go with their clients, and all of them at the deadline.
+    const bool closed = draining_.wait_until(deadline_) == std::future_status::ready;
+    while (host_.in_flight > 0 && std::chrono::system_clock::now() < deadline_) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    const bool drained = closed && host_.in_flight == 0;
     if (!drained) spdlog::warn("{} gRPC calls were cut off after the grace period", host_.in_flight.load());
     return drained;
   }
