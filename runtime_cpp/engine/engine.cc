@@ -244,6 +244,8 @@ InferResult Engine::Infer(InferRequest request) {
   return answer.get();
 }
 
+void Engine::HoldNothingBack() { impl_->queue.HoldNothingBack(); }
+
 void Engine::Stop() { impl_->Stop(); }
 
 }  // namespace recpile

@@ -107,7 +107,7 @@ std::vector<QueuedRequest> RequestQueue::PopBatch() {
 
 BatchOptions RequestQueue::OptionsNow(const RunCost& cost) const {
   BatchOptions options = batch_;
-  if (closed_) options.max_delay = {};
+  if (!hold_back_) options.max_delay = {};
   if (waiting_.size() > 1 && idle_ > 0) {
     const int64_t waiting = waiting_.rows();
     const int64_t shares = Spread(waiting, idle_ + 1, cost, policy_.sizes);
@@ -182,9 +182,18 @@ void RequestQueue::WatchDeadlines() {
   }
 }
 
+void RequestQueue::HoldNothingBack() {
+  {
+    const std::lock_guard lock(mutex_);
+    hold_back_ = false;
+  }
+  changed_.notify_all();
+}
+
 void RequestQueue::Close() {
   {
     const std::lock_guard lock(mutex_);
+    hold_back_ = false;
     closed_ = true;
   }
   changed_.notify_all();

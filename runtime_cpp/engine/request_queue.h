@@ -65,6 +65,9 @@ class RequestQueue {
   // may be. For a thread of its own.
   void WatchDeadlines();
 
+  // From now on no request waits for company: those that are here are handed out at once, and so are those that come.
+  void HoldNothingBack();
+
   // Refuses further requests; those that wait are still handed out, without delay.
   void Close();
 
@@ -92,6 +95,7 @@ class RequestQueue {
   RunCostModel cost_;
   WaitFactor wait_factor_;
   Clock::time_point watched_ = kNever;  // when WatchDeadlines looks next
+  bool hold_back_ = true;               // requests that wait for company
   bool closed_ = false;
 };
 

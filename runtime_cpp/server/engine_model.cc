@@ -84,6 +84,7 @@ Result<serving::ModelPtr> LoadEngineModel(const std::filesystem::path& artifact,
       .room = [engine] { return engine->CheckRoom(); },
       .time = [engine](const InferRequest& request) { return engine->CheckTime(request); },
       .queued = [engine] { return engine->queued(); },
+      .hold_nothing_back = [engine] { engine->HoldNothingBack(); },
       .instances = engine->options().instances,
   });
 }

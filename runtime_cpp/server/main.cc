@@ -138,6 +138,7 @@ int Serve(CommandLine options) {
 
   const int signal = WaitForShutdownSignal();
   spdlog::info("signal {}: shutting down; a second one exits at once", signal);
+  models.HoldNothingBack();
   if (!door.Drain(options.grace)) {
     spdlog::error("not every request was answered within the grace period of {} s", options.grace.count());
     spdlog::default_logger()->flush();

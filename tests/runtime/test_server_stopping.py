@@ -15,18 +15,20 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from pki import Pki
-from wire import PATIENCE, ask, flat_request, json_request, metric, tensors, wait_for, wait_until
+from torch import Tensor, nn
+from wire import PATIENCE, ask, flat_request, json_request, tensors, wait_for, wait_until
 
+from recpile.pycompiler.compile import CompileOptions, compile_model
 from recpile.pycompiler.debug_runtime import DebugRuntime
+from recpile.pycompiler.schema import Dense, InputSchema
 from recpile.pycompiler.server_process import ServerProcess
 
 PATH = "/v2/models/tiny_dlrm/infer"
-A_MINUTE = str(60_000_000)
-# Longer than anything here takes: what these wait for is company.
-PATIENT = ("--instances", "1", "--max-queue-delay-microseconds", A_MINUTE, "--grace-seconds", str(PATIENCE))
+HALF_AN_HOUR = str(1_800_000_000)
 
 
 def connect(server: ServerProcess, context: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
@@ -36,11 +38,11 @@ def connect(server: ServerProcess, context: ssl.SSLContext | None = None) -> htt
     return http.client.HTTPSConnection(host, int(port), timeout=PATIENCE, context=context)
 
 
-class Company:
-    """A request of two candidates that has begun to arrive, and does so when it is told to."""
+class Late:
+    """A request that has begun to arrive, and does so when it is told to."""
 
-    def __init__(self, server: ServerProcess, context: ssl.SSLContext | None = None) -> None:
-        self._connection, self._body = connect(server, context), json.dumps(json_request()).encode()
+    def __init__(self, server: ServerProcess) -> None:
+        self._connection, self._body = connect(server), json.dumps(json_request()).encode()
         self._connection.putrequest("POST", PATH)
         self._connection.putheader("Content-Length", str(len(self._body)))
         self._connection.endheaders()
@@ -64,13 +66,9 @@ def scores(connection: http.client.HTTPConnection) -> tuple[list[float], bool]:
 def test_requests_that_wait_are_all_answered(tiny, tmp_path, tls):
     pki = Pki(tmp_path) if tls else None
     wanted = DebugRuntime(tiny).run(flat_request())["score"].numpy()
-    # They wait for one more, so that none has been answered when the server is told to stop.
-    log, options = tmp_path / "log", (*PATIENT, "--preferred-batch-size", str(2 * (16 + 1)))
-    with (
-        ServerProcess(tiny, *options, *(pki.flags if pki else ()), log=log) as server,
-        ThreadPoolExecutor(16) as pool,
-    ):
-        company = Company(server, pki.context() if pki else None)
+    # They wait for company, and would for longer than the grace period; a server that stops holds nothing back.
+    options = ("--instances", "1", "--max-queue-delay-microseconds", HALF_AN_HOUR, *(pki.flags if pki else ()))
+    with ServerProcess(tiny, *options) as server, ThreadPoolExecutor(16) as pool:
 
         def over_http() -> list[float]:
             return scores(connect(server, pki.context() if pki else None))[0]
@@ -82,14 +80,10 @@ def test_requests_that_wait_are_all_answered(tiny, tmp_path, tls):
 
         asked = [pool.submit(one) for one in (over_http, over_grpc) * 8]
         wait_until(server, "pending_request_count", 16)
-        server.process.send_signal(signal.SIGTERM)
-        wait_for_text(log, "signal 15: shutting down")
         assert not any(one.done() for one in asked)
-        company.arrive()
+        assert server.stop(PATIENCE) == 0
         for one in asked:
             np.testing.assert_allclose(one.result(), wanted, atol=2e-6, rtol=0)
-        assert company.status() == 200
-        assert server.process.wait(PATIENCE) == 0
 
 
 def test_under_load_every_request_that_a_client_sent_on_a_kept_connection_is_answered(tiny, tmp_path):
@@ -135,10 +129,8 @@ def is_refused(server: ServerProcess) -> bool:
 
 
 def test_while_it_stops_probes_are_told_and_new_connections_are_not_taken(tiny):
-    with ServerProcess(tiny, *PATIENT, "--preferred-batch-size", "4") as server:
-        waiting, probe, company = connect(server), connect(server), Company(server)
-        waiting.request("POST", PATH, json.dumps(json_request()))
-        wait_until(server, "pending_request_count", 1)
+    with ServerProcess(tiny, "--instances", "1", "--grace-seconds", str(PATIENCE)) as server:
+        late, probe = Late(server), connect(server)
         probe.connect()
         probe.send(b"GET /v2/health/ready HTTP/1.1\r\n")  # has begun ...
         server.process.send_signal(signal.SIGTERM)
@@ -157,9 +149,22 @@ def test_while_it_stops_probes_are_told_and_new_connections_are_not_taken(tiny):
         answer = http.client.HTTPResponse(probe.sock)
         answer.begin()
         assert (answer.status, answer.headers["Connection"]) == (503, "close")
-        company.arrive()  # all this time `waiting` has kept the server from its end
-        assert waiting.getresponse().status == company.status() == 200
+        late.arrive()  # all this time it has kept the server from its end
+        assert late.status() == 200
         assert server.process.wait(PATIENCE) == 0
+
+
+class Slow(nn.Module):
+    """Twenty thousand hyperbolic tangents a candidate."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x.unsqueeze(1) * torch.arange(20_000)).mean(1)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("slow") / "slow.pt2"
+    return compile_model(Slow(), InputSchema([Dense("x")]), path, CompileOptions("slow")).path
 
 
 def wait_for_text(log: Path, text: str) -> None:
@@ -167,19 +172,17 @@ def wait_for_text(log: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_after_the_grace_period_it_ends_whatever_is_left(tiny, tmp_path, protocol):
+def test_after_the_grace_period_it_ends_whatever_is_left(slow, tmp_path, protocol):
     log = tmp_path / "log"
-    options = ("--instances", "1", "--max-queue-delay-microseconds", A_MINUTE, "--grace-seconds", "1")
-    with ServerProcess(tiny, *options, log=log) as server:
+    with ServerProcess(slow, "--instances", "1", "--grace-seconds", "1", log=log) as server:
         abandon(server, protocol)
         assert server.stop(PATIENCE) == 1
     assert "not every request was answered within the grace period of 1 s" in log.read_text()
 
 
-def test_a_second_signal_ends_it_at_once(tiny, tmp_path):
+def test_a_second_signal_ends_it_at_once(slow, tmp_path):
     log = tmp_path / "log"
-    options = ("--instances", "1", "--max-queue-delay-microseconds", A_MINUTE, "--grace-seconds", "60")
-    with ServerProcess(tiny, *options, log=log) as server:
+    with ServerProcess(slow, "--instances", "1", "--grace-seconds", str(PATIENCE), log=log) as server:
         abandon(server, "http")
         server.process.send_signal(signal.SIGTERM)
         wait_for_text(log, "signal 15: shutting down")
@@ -188,14 +191,13 @@ def test_a_second_signal_ends_it_at_once(tiny, tmp_path):
 
 
 def abandon(server: ServerProcess, protocol: str) -> None:
-    """Sends a request that will not be answered."""
+    """Sends a request that will not be answered before the server's end: it takes minutes."""
 
     client = triton_http if protocol == "http" else triton_grpc
 
     def send() -> None:
         with contextlib.suppress(Exception):
-            ask(server, client, flat_request())
+            ask(server, client, {"x": np.ones(10_000_000, np.float32)})
 
     threading.Thread(target=send, daemon=True).start()
     wait_until(server, "pending_request_count", 1)
-    assert metric(server, "count") == 0

@@ -117,6 +117,10 @@ class Engine {
   // Submit, then wait for the answer. Not to be called from a callback.
   InferResult Infer(InferRequest request);
 
+  // From now on no request waits for others to share its batch, those that do run at once: for an engine to which few
+  // more will come. Idempotent.
+  void HoldNothingBack();
+
   // Refuses new requests, answers every accepted one, joins the instances. Idempotent. Neither this nor the destructor
   // may be called from a callback: an instance cannot join itself.
   void Stop();

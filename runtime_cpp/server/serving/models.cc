@@ -60,10 +60,27 @@ void Models::Publish(const std::string& name, const std::vector<ModelPtr>& versi
   Versions fresh;
   for (const ModelPtr& model : versions) fresh[model->info.version] = model;
   const bool gone = fresh.empty();
-  // What is replaced leaves in `fresh`, and is dropped outside of the lock: it may be the last lease.
-  const std::lock_guard lock(mutex_);
-  models_[name].swap(fresh);
-  if (gone) models_.erase(name);
+  bool hold_back;
+  {
+    const std::lock_guard lock(mutex_);
+    models_[name].swap(fresh);
+    if (gone) models_.erase(name);
+    hold_back = hold_back_;
+  }
+  // What is replaced is in `fresh` now, and is dropped outside of the lock: it may be the last lease.
+  for (const auto& [version, model] : fresh) {
+    if (std::ranges::find(versions, model) == versions.end()) model->hold_nothing_back();
+  }
+  if (hold_back) return;
+  for (const ModelPtr& model : versions) model->hold_nothing_back();
+}
+
+void Models::HoldNothingBack() {
+  {
+    const std::lock_guard lock(mutex_);
+    hold_back_ = false;
+  }
+  for (const ModelPtr& model : List()) model->hold_nothing_back();
 }
 
 }  // namespace recpile::serving

@@ -28,14 +28,19 @@ class Models {
   std::vector<ModelPtr> List(const std::string& name = {}) const;
 
   // From now on `name` is served in exactly these versions: they appear, and others disappear, at one moment. None:
-  // the model is gone.
+  // the model is gone. The requests of versions that disappear wait for company no longer: none will come.
   void Publish(const std::string& name, const std::vector<ModelPtr>& versions);
+
+  // From now on no request of any model waits for company, also of those that are published later: the server stops.
+  void HoldNothingBack();
 
  private:
   using Versions = std::map<std::string, ModelPtr, OlderVersion>;
 
   mutable std::mutex mutex_;
-  std::map<std::string, Versions> models_;  // guarded by mutex_; no entry without a version
+  // Guarded by mutex_.
+  std::map<std::string, Versions> models_;  // no entry without a version
+  bool hold_back_ = true;
 };
 
 }  // namespace recpile::serving

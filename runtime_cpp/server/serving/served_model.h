@@ -18,6 +18,7 @@ struct ServedModel {
   std::function<Status()> room = [] { return Status(); };                            // as Engine::CheckRoom
   std::function<Status(const InferRequest&)> time = [](auto&) { return Status(); };  // as Engine::CheckTime
   std::function<size_t()> queued = [] { return size_t{0}; };                         // as Engine::queued
+  std::function<void()> hold_nothing_back = [] {};                                   // as Engine::HoldNothingBack
   int instances = 1;
   std::chrono::system_clock::time_point loaded_at = std::chrono::system_clock::now();
   std::shared_ptr<RequestMeter> meter = std::make_shared<RequestMeter>();

@@ -152,5 +152,22 @@ TEST(RequestQueue, CloseWakesWhoeverWaitsForCompany) {
   EXPECT_EQ(popped.get(), Order{0});
 }
 
+TEST(RequestQueue, HoldingNothingBackWakesWhoeverWaitsForCompany) {
+  Queue queue(8, kForever, 100);
+  ASSERT_TRUE(queue.Push(Numbered(0)).ok());
+  auto popped = std::async(std::launch::async, [&] { return Numbers(queue.PopBatch()); });
+  queue.HoldNothingBack();
+  EXPECT_EQ(popped.get(), Order{0});
+}
+
+TEST(RequestQueue, HoldingNothingBackIsForWhatComesTooAndTogetherItStillGoes) {
+  Queue queue(8, kForever, 100);
+  queue.HoldNothingBack();
+  for (int64_t i = 0; i < 2; ++i) ASSERT_TRUE(queue.Push(Numbered(i)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), (Order{0, 1}));
+  ASSERT_TRUE(queue.Push(Numbered(2)).ok());
+  EXPECT_EQ(Numbers(queue.PopBatch()), Order{2});
+}
+
 }  // namespace
 }  // namespace recpile

@@ -54,6 +54,34 @@ TEST(Models, ALeaseOutlivesTheModelsEnd) {
   EXPECT_EQ(lease->info.version, "1");
 }
 
+// A version that says when it is told to hold nothing back.
+ModelPtr Telling(const std::string& version, std::vector<std::string>* told) {
+  ServedModel model = *Version(version);
+  model.hold_nothing_back = [version, told] { told->push_back(version); };
+  return std::make_shared<const ServedModel>(std::move(model));
+}
+
+TEST(Models, RequestsOfAVersionThatDisappearsWaitForCompanyNoLonger) {
+  std::vector<std::string> told;
+  Models models;
+  const ModelPtr stays = Telling("2", &told);
+  models.Publish("toy", {Telling("1", &told), stays});
+  models.Publish("toy", {stays, Telling("3", &told)});
+  EXPECT_EQ(told, std::vector<std::string>{"1"});
+  models.Publish("toy", {});
+  EXPECT_EQ(told, (std::vector<std::string>{"1", "2", "3"}));
+}
+
+TEST(Models, WhenTheServerStopsNoRequestOfAnyVersionWaitsForCompany) {
+  std::vector<std::string> told;
+  Models models;
+  models.Publish("toy", {Telling("1", &told)});
+  models.HoldNothingBack();
+  EXPECT_EQ(told, std::vector<std::string>{"1"});
+  models.Publish("other", {Telling("7", &told)});  // was being loaded
+  EXPECT_EQ(told, (std::vector<std::string>{"1", "7"}));
+}
+
 TEST(Models, VersionsAreOrderedByNumberAndNamesComeFirst) {
   const OlderVersion older;
   EXPECT_TRUE(older("2", "10"));
