@@ -18,7 +18,7 @@ def test_every_test_that_is_named_exists():
         assert re.search(rf"^def {name}\(", (TESTS / "runtime" / file).read_text(), re.M), (file, name)
     sources = "".join(path.read_text() for path in (TESTS / "cpp").rglob("*_test.cc"))
     for suite, name in cpp:
-        assert re.search(rf"TEST(_F)?\({suite}, {name}\)", sources), (suite, name)
+        assert re.search(rf"TEST(_[FP])?\({suite}, {name}\)", sources), (suite, name)
 
 
 def test_every_line_names_a_test():

@@ -1,23 +1,24 @@
 #include "rpc/dispatcher.h"
 
 #include <grpc/support/time.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
 #include <exception>
 #include <utility>
 
+#include "serving/log_caught.h"
+
 namespace recpile::rpc {
 namespace {
 
-// Memory may run out; that must not take the other calls along.
+// Memory may run out; that must not take the other calls along. The call itself is answered by Owed.
 template <typename Action>
-void Guarded(Action action) {
+void Guarded(const Action& action) {
   try {
     action();
   } catch (const std::exception& error) {
-    spdlog::error("a call was dropped: {}", error.what());
+    serving::LogCaught("a call failed", error);
   }
 }
 
@@ -60,7 +61,7 @@ void Dispatcher::Run() {
         std::this_thread::sleep_for(std::chrono::microseconds(rest_us_.exchange(0)));
         break;
       case grpc::CompletionQueue::GOT_EVENT:
-        Guarded([&] { static_cast<Event*>(tag)->Proceed(ok); });
+        Guarded([&] { EventOf(tag)->Proceed(ok); });
     }
   }
 }
@@ -74,7 +75,7 @@ void Dispatcher::Inbox::Post(Task task) {
   // Or the next wake-up could be set on another thread before this call is over. Not under the other lock: the thread
   // that it wakes wants that at once.
   const std::lock_guard lock(setting_);
-  alarm_.Set(queue_, gpr_inf_past(GPR_CLOCK_REALTIME), this);
+  alarm_.Set(queue_, gpr_inf_past(GPR_CLOCK_REALTIME), TagOf(this));
 }
 
 void Dispatcher::Inbox::Proceed(bool) {

@@ -13,15 +13,9 @@
 #include <thread>
 #include <vector>
 
-namespace recpile::rpc {
+#include "rpc/event.h"
 
-// What a completion queue hands back when something is done.
-class Event {
- public:
-  virtual ~Event() = default;
-  // On a thread of the dispatcher. Not `ok`: it did not come to pass (the connection is gone, the server shuts down).
-  virtual void Proceed(bool ok) = 0;
-};
+namespace recpile::rpc {
 
 class Dispatcher {
  public:

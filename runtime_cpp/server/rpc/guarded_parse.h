@@ -6,6 +6,7 @@
 
 #include <new>
 
+#include "rpc/health.pb.h"
 #include "rpc/inference.pb.h"
 
 namespace recpile::rpc {
@@ -23,20 +24,23 @@ class GuardedParse {
     } catch (const std::bad_alloc&) {
       message->Clear();
       bytes->Clear();
-      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "out of memory while reading the request"};
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "out of memory"};  // so short a text needs none
     }
   }
 };
 
 }  // namespace recpile::rpc
 
-// Every request of the service but infer's, which infer_message.h reads. To be seen before gRPC is asked to read one:
+// Every request but infer's, which infer_message.h reads. To be seen before gRPC is asked to read one:
 // whoever includes the generated service includes this first, the generated code itself by an option of the compiler.
 namespace grpc {
 
 template <class Message>
 using Guarded = recpile::rpc::GuardedParse<Message>;
 
+template <>
+class SerializationTraits<grpc::health::v1::HealthCheckRequest> : public Guarded<grpc::health::v1::HealthCheckRequest> {
+};
 template <>
 class SerializationTraits<inference::ServerLiveRequest> : public Guarded<inference::ServerLiveRequest> {};
 template <>

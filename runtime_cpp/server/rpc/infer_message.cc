@@ -1,5 +1,6 @@
 #include "rpc/infer_message.h"
 
+#include <google/protobuf/arena.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
@@ -39,6 +40,12 @@ int BytesBeforeTensors(grpc::ByteBuffer& message) {
   }
 }
 
+// On an arena of its own: there is less to allocate, and nothing of it is lost if memory runs out on the way.
+std::shared_ptr<ModelInferRequest> NewRequest() {
+  const auto arena = std::make_shared<google::protobuf::Arena>();
+  return {arena, google::protobuf::Arena::CreateMessage<ModelInferRequest>(arena.get())};
+}
+
 }  // namespace
 
 MessageTarget TargetOf(grpc::ByteBuffer& message) {
@@ -54,7 +61,7 @@ RequestPtr ParseWithoutTensors(grpc::ByteBuffer& message) {
   const int size = BytesBeforeTensors(message);
   if (size < 0) return nullptr;
   try {
-    auto request = std::make_shared<ModelInferRequest>();
+    const auto request = NewRequest();
     grpc::ProtoBufferReader reader(&message);
     if (request->ParseFromBoundedZeroCopyStream(&reader, size)) return request;
   } catch (const std::bad_alloc&) {
@@ -64,9 +71,9 @@ RequestPtr ParseWithoutTensors(grpc::ByteBuffer& message) {
 
 Result<RequestPtr> Parse(grpc::ByteBuffer& message) {
   try {
-    auto request = std::make_shared<ModelInferRequest>();
+    const auto request = NewRequest();
     grpc::ProtoBufferReader reader(&message);
-    if (reader.status().ok() && request->ParseFromZeroCopyStream(&reader)) return RequestPtr(std::move(request));
+    if (reader.status().ok() && request->ParseFromZeroCopyStream(&reader)) return RequestPtr(request);
   } catch (const std::bad_alloc&) {
     return Status::Unavailable("out of memory while reading the request; retry later or send a smaller one");
   }

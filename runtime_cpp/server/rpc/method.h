@@ -12,12 +12,17 @@
 #include <utility>
 
 #include "rpc/dispatcher.h"
+#include "rpc/event.h"
+#include "rpc/owed.h"
+#include "rpc/patience.h"
 
 namespace recpile::rpc {
 
 // What calls need of the server, and tell it.
 struct CallHost {
   Dispatcher* dispatcher = nullptr;
+  Patience* reading = nullptr;        // of a message
+  Patience* sending = nullptr;        // of an answer
   std::atomic<size_t> in_flight = 0;  // arrived and not yet answered
   std::atomic<std::chrono::steady_clock::rep> last_arrival = 0;
 };
@@ -33,8 +38,10 @@ class AnyMethod : public Event {
 template <class Call>
 class Method final : public AnyMethod {
  public:
-  // `handle` must see to it that Call::Finish is called once, before it returns or later, on any thread.
-  Method(CallHost* host, typename Call::Accept accept, std::function<void(Call*)> handle)
+  // `handle` must see to it that Call::Finish is called once, before it returns or later, on any thread; it may throw
+  // std::bad_alloc.
+  using Handle = std::function<void(const Owed<Call>&)>;
+  Method(CallHost* host, typename Call::Accept accept, Handle handle)
       : host(host), accept(std::move(accept)), handle(std::move(handle)) {}
 
   // Waits for one more call. Where there is no memory for that it is made up for later: a method that nobody waits for
@@ -64,7 +71,7 @@ class Method final : public AnyMethod {
 
   CallHost* const host;
   const typename Call::Accept accept;
-  const std::function<void(Call*)> handle;
+  const Handle handle;
 
  private:
   static constexpr int kRetryMilliseconds = 20;
@@ -75,7 +82,7 @@ class Method final : public AnyMethod {
     } catch (const std::bad_alloc&) {
       if (++owed_ > 1) return;
       const gpr_timespec pause = gpr_time_from_millis(kRetryMilliseconds, GPR_TIMESPAN);
-      alarm_.Set(host->dispatcher->queue(), gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), pause), this);
+      alarm_.Set(host->dispatcher->queue(), gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), pause), TagOf(this));
     }
   }
 

@@ -16,6 +16,7 @@
 
 #include "rpc/call.h"
 #include "rpc/dispatcher.h"
+#include "rpc/patience.h"
 #include "rpc/service.h"
 
 namespace recpile::rpc {
@@ -42,6 +43,8 @@ class Server::Impl {
     // The engines have answered; what is left is on its way through the dispatcher.
     while (host_.in_flight > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (service_) service_->Close();
+    reading_->Close();
+    sending_->Close();
     dispatcher_.reset();
   }
 
@@ -70,10 +73,12 @@ class Server::Impl {
     const std::string wanted = host_name_ + ":" + std::to_string(options_.port);
     RECPILE_ASSIGN_OR_RETURN(const auto credentials, Credentials());
     builder.AddListeningPort(wanted, credentials, &port_);
-    builder.RegisterService(&methods_);
+    builder.RegisterService(&inference_);
     builder.RegisterService(&health_);
     auto queue = builder.AddCompletionQueue();
     server_ = builder.BuildAndStart();
+    reading_.emplace(queue.get(), options_.timeout);
+    sending_.emplace(queue.get(), options_.timeout);
     dispatcher_.emplace(std::move(queue));
     if (server_ != nullptr && port_ != 0) return Status();
     server_ = nullptr;
@@ -84,7 +89,9 @@ class Server::Impl {
 
   Status Serve(serving::Context context) {
     host_.dispatcher = &*dispatcher_;
-    service_.emplace(std::move(context), &host_, &methods_, &health_);
+    host_.reading = &*reading_;
+    host_.sending = &*sending_;
+    service_.emplace(std::move(context), &host_, &inference_, &health_);
     service_->Listen(options_.threads);
     dispatcher_->Start(options_.threads);
     return Status();
@@ -134,6 +141,8 @@ class Server::Impl {
       service_->StartRefusing();
       std::this_thread::sleep_for(pause);
     }
+    // What has not come whole by now would be refused anyway, and a client that is stuck would hold up the rest.
+    reading_->GiveUpAll();
     // Blocks until the calls that have arrived are answered; at the deadline it cancels them.
     server_->Shutdown(deadline_);
   }
@@ -141,8 +150,9 @@ class Server::Impl {
   const ServerOptions options_;
   std::string host_name_;
   int port_ = 0;
-  AsyncService methods_;
-  HealthService health_;
+  Inference inference_;
+  Health health_;
+  std::optional<Patience> reading_, sending_;
   std::optional<Dispatcher> dispatcher_;
   CallHost host_{};
   std::optional<Service> service_;

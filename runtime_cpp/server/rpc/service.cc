@@ -11,6 +11,7 @@
 #include "rpc/infer_codec.h"
 #include "rpc/infer_message.h"
 #include "rpc/parameters.h"
+#include "rpc/status.h"
 #include "serving/traceparent.h"
 
 namespace recpile::rpc {
@@ -19,7 +20,7 @@ using serving::Clock;
 
 // A request that is at the engine.
 struct Service::Pending {
-  InferCall* call;  // alive until it is finished
+  Owed<InferCall> call;
   serving::ModelPtr model;
   Clock::time_point started;
   std::shared_ptr<const inference::ModelInferRequest> request;
@@ -27,20 +28,25 @@ struct Service::Pending {
   std::shared_ptr<RequestTrace> trace;  // null: nobody asks
 };
 
-Service::Service(serving::Context context, CallHost* host, AsyncService* methods, HealthService* health)
-    : context_(std::move(context)), host_(host), methods_(methods), health_(health) {}
+Service::Service(serving::Context context, CallHost* host, Inference* inference, Health* health)
+    : context_(std::move(context)), host_(host), inference_(inference), health_(health) {}
 
-template <class Methods, class Of, class Request, class Response, class Answer>
-void Service::Simple(Methods* service, Accept<Of, Request, Response> accept, Answer answer) {
-  Deferred(service, accept, [answer = std::move(answer)](Call<Request, Response>* call) {
+template <class Request, class Response, class Of, class Answer>
+void Service::Simple(Of* service, Answer answer) {
+  Deferred<Request, Response>(service, [answer = std::move(answer)](const auto& call) {
     call->Finish(answer(*call->request(), call->response()));
   });
 }
 
-template <class Methods, class Of, class Request, class Response, class Run>
-void Service::Deferred(Methods* service, Accept<Of, Request, Response> accept, Run run) {
-  const auto bound = [service, accept](auto... arguments) { (service->*accept)(arguments...); };
-  all_.push_back(std::make_unique<Method<Call<Request, Response>>>(host_, bound, std::move(run)));
+template <class Request, class Response, class Of, class Run>
+void Service::Deferred(Of* service, Run run) {
+  Add<Call<Request, Response>>(service, Of::template MethodOf<Request>(), std::move(run));
+}
+
+template <class Call, class Of>
+void Service::Add(Of* service, int method, typename Method<Call>::Handle handle) {
+  const auto accept = [service, method](auto... arguments) { service->Await(method, arguments...); };
+  all_.push_back(std::make_unique<Method<Call>>(host_, accept, std::move(handle)));
 }
 
 void Service::Listen(int acceptors) {
@@ -49,7 +55,8 @@ void Service::Listen(int acceptors) {
   ListenToMetadata();
   ListenToRepository();
   ListenToMemory();
-  Deferred(methods_, &AsyncService::RequestModelInfer, [this](InferCall* call) { Infer(call); });
+  Add<InferCall>(inference_, Inference::MethodOf<inference::ModelInferRequest>(),
+                 [this](const auto& call) { Infer(call); });
   for (const auto& method : all_) {
     for (int i = 0; i < acceptors; ++i) method->Listen();
   }
@@ -61,23 +68,23 @@ void Service::Close() {
 
 void Service::ListenToHealth() {
   using namespace inference;  // NOLINT: the messages' names say enough
-  Simple(methods_, &AsyncService::RequestServerLive, [](const auto&, auto* out) {
+  Simple<ServerLiveRequest, ServerLiveResponse>(inference_, [](const auto&, auto* out) {
     out->set_live(true);
     return grpc::Status::OK;
   });
-  Simple(methods_, &AsyncService::RequestServerReady, [this](const auto&, auto* out) {
+  Simple<ServerReadyRequest, ServerReadyResponse>(inference_, [this](const auto&, auto* out) {
     out->set_ready(!draining_);
     return grpc::Status::OK;
   });
-  Simple(methods_, &AsyncService::RequestModelReady, [this](const auto& in, auto* out) {
+  Simple<ModelReadyRequest, ModelReadyResponse>(inference_, [this](const auto& in, auto* out) {
     out->set_ready(!draining_ && context_.models->Find(in.name(), in.version()).ok());
     return grpc::Status::OK;
   });
 }
 
 void Service::ListenToProbes() {
-  using grpc::health::v1::HealthCheckResponse;
-  Simple(health_, &HealthService::RequestCheck, [this](const auto& in, auto* out) {
+  using namespace grpc::health::v1;  // NOLINT
+  Simple<HealthCheckRequest, HealthCheckResponse>(health_, [this](const auto& in, auto* out) {
     if (!in.service().empty() && in.service() != inference::GRPCInferenceService::service_full_name()) {
       return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such service: '" + kserve::Excerpt(in.service()) + "'");
     }
@@ -88,25 +95,24 @@ void Service::ListenToProbes() {
 
 void Service::ListenToMetadata() {
   using namespace inference;  // NOLINT
-  Simple(methods_, &AsyncService::RequestServerMetadata, [this](const auto&, auto* out) {
+  Simple<ServerMetadataRequest, ServerMetadataResponse>(inference_, [this](const auto&, auto* out) {
     DescribeServer(context_, out);
     return grpc::Status::OK;
   });
-  Simple(methods_, &AsyncService::RequestModelMetadata, [this](const auto& in, auto* out) {
+  Simple<ModelMetadataRequest, ModelMetadataResponse>(inference_, [this](const auto& in, auto* out) {
     const auto model = context_.models->Find(in.name(), in.version());
     if (model.ok()) DescribeModel(model.value()->info, context_.models->List(in.name()), out);
     return ToGrpc(model.status());
   });
-  Simple(methods_, &AsyncService::RequestModelConfig, [this](const auto& in, auto* out) {
+  Simple<ModelConfigRequest, ModelConfigResponse>(inference_, [this](const auto& in, auto* out) {
     const auto model = context_.models->Find(in.name(), in.version());
     if (model.ok()) DescribeConfig(model.value()->info, out->mutable_config());
     return ToGrpc(model.status());
   });
-  Simple(methods_, &AsyncService::RequestModelStatistics, [this](const auto& in, auto* out) {
+  Simple<ModelStatisticsRequest, ModelStatisticsResponse>(inference_, [this](const auto& in, auto* out) {
     if (in.version().empty()) {
-      if (!in.name().empty()) {
-        if (const Status known = context_.models->Find(in.name(), "").status(); !known.ok()) return ToGrpc(known);
-      }
+      const Status known = in.name().empty() ? Status() : context_.models->Find(in.name(), "").status();
+      if (!known.ok()) return ToGrpc(known);
       for (const auto& model : context_.models->List(in.name())) DescribeStatistics(*model, out->add_model_stats());
       return grpc::Status::OK;
     }
@@ -118,12 +124,12 @@ void Service::ListenToMetadata() {
 
 void Service::ListenToRepository() {
   using namespace inference;  // NOLINT
-  Simple(methods_, &AsyncService::RequestRepositoryIndex, [this](const auto& in, auto* out) {
+  Simple<RepositoryIndexRequest, RepositoryIndexResponse>(inference_, [this](const auto& in, auto* out) {
     DescribeRepository(serving::Index(context_), in.ready(), out);
     return grpc::Status::OK;
   });
   // What load and unload have in common.
-  const auto control = [this](auto* call,
+  const auto control = [this](const auto& call,
                               void (serving::Repository::*operation)(std::string, serving::Repository::Done)) {
     Status refused = context_.repository == nullptr ? serving::NoRepository() : Status();
     for (const auto& [key, value] : call->request()->parameters()) {
@@ -131,36 +137,39 @@ void Service::ListenToRepository() {
     }
     if (!refused.ok()) return call->Finish(ToGrpc(refused));
     (context_.repository->*operation)(call->request()->model_name(), [call](Status status) {
-      call->FinishLater([status = std::move(status)] { return ToGrpc(status); });
+      call.FinishLater([status = std::move(status)] { return ToGrpc(status); });
     });
   };
-  Deferred(methods_, &AsyncService::RequestRepositoryModelLoad,
-           [control](auto* call) { control(call, &serving::Repository::LoadForClient); });
-  Deferred(methods_, &AsyncService::RequestRepositoryModelUnload,
-           [control](auto* call) { control(call, &serving::Repository::UnloadForClient); });
+  Deferred<RepositoryModelLoadRequest, RepositoryModelLoadResponse>(
+      inference_, [control](const auto& call) { control(call, &serving::Repository::LoadForClient); });
+  Deferred<RepositoryModelUnloadRequest, RepositoryModelUnloadResponse>(
+      inference_, [control](const auto& call) { control(call, &serving::Repository::UnloadForClient); });
 }
 
 void Service::ListenToMemory() {
   using namespace inference;  // NOLINT
-  Simple(methods_, &AsyncService::RequestSystemSharedMemoryStatus, [this](const auto& in, auto* out) {
-    if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
-    const auto regions = context_.memory->List(in.name());
-    if (regions.ok()) DescribeMemory(regions.value(), out);
-    return ToGrpc(regions.status());
-  });
-  Simple(methods_, &AsyncService::RequestSystemSharedMemoryRegister, [this](const auto& in, auto*) {
-    if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
-    return ToGrpc(context_.memory->Register(
-        {.name = in.name(), .key = in.key(), .offset = in.offset(), .byte_size = in.byte_size()}));
-  });
-  Simple(methods_, &AsyncService::RequestSystemSharedMemoryUnregister, [this](const auto& in, auto*) {
-    if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
-    context_.memory->Unregister(in.name());
-    return grpc::Status::OK;
-  });
+  Simple<SystemSharedMemoryStatusRequest, SystemSharedMemoryStatusResponse>(
+      inference_, [this](const auto& in, auto* out) {
+        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+        const auto regions = context_.memory->List(in.name());
+        if (regions.ok()) DescribeMemory(regions.value(), out);
+        return ToGrpc(regions.status());
+      });
+  Simple<SystemSharedMemoryRegisterRequest, SystemSharedMemoryRegisterResponse>(
+      inference_, [this](const auto& in, auto*) {
+        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+        return ToGrpc(context_.memory->Register(
+            {.name = in.name(), .key = in.key(), .offset = in.offset(), .byte_size = in.byte_size()}));
+      });
+  Simple<SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse>(
+      inference_, [this](const auto& in, auto*) {
+        if (context_.memory == nullptr) return ToGrpc(kserve::SharedMemoryIsOff());
+        context_.memory->Unregister(in.name());
+        return grpc::Status::OK;
+      });
 }
 
-void Service::Infer(InferCall* call) {
+void Service::Infer(const Owed<InferCall>& call) {
   const Clock::time_point started = Clock::now();
   if (refusing_) return call->Finish(ToGrpc(Status::Unavailable("the server is shutting down; ask another")));
   if (const std::optional<grpc::Status> refusal = RefuseEarly(call, started)) return call->Finish(*refusal);
@@ -180,11 +189,11 @@ void Service::Infer(InferCall* call) {
   pending->outputs = std::move(decoded.value().outputs);
   if (context_.trace) pending->trace = decoded.value().request.trace = std::make_shared<RequestTrace>();
   serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
-    pending->call->FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
+    pending->call.FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
   });
 }
 
-std::optional<grpc::Status> Service::RefuseEarly(InferCall* call, Clock::time_point started) const {
+std::optional<grpc::Status> Service::RefuseEarly(const Owed<InferCall>& call, Clock::time_point started) const {
   const MessageTarget target = TargetOf(*call->request());
   if (target.model.empty()) return std::nullopt;
   const auto found = context_.models->Find(target.model, target.version);
@@ -226,10 +235,11 @@ grpc::Status Service::Finished(const Pending& pending, const InferResult& result
   }
   if (!result.ok()) return ToGrpc(result.status());
   try {
-    inference::ModelInferResponse response;
+    google::protobuf::Arena arena;
+    auto* response = google::protobuf::Arena::CreateMessage<inference::ModelInferResponse>(&arena);
     const Status encoded =
-        EncodeAnswer(info, id, pending.outputs, result.value(), context_.memory, result.left_out, &response);
-    if (encoded.ok()) *pending.call->response() = Serialize(response);
+        EncodeAnswer(info, id, pending.outputs, result.value(), context_.memory, result.left_out, response);
+    if (encoded.ok()) *pending.call->response() = Serialize(*response);
     return ToGrpc(encoded);
   } catch (const std::bad_alloc&) {
     return ToGrpc(Status::Unavailable("out of memory while encoding the answer; retry later"));

@@ -7,14 +7,21 @@
 #include <vector>
 
 #include "rpc/call.h"
+#include "rpc/guarded_parse.h"
+#include "rpc/headers_first.h"
+#include "rpc/health.grpc.pb.h"
+#include "rpc/inference.grpc.pb.h"
 #include "serving/context.h"
 
 namespace recpile::rpc {
 
+using Inference = HeadersFirst<inference::GRPCInferenceService>;
+using Health = HeadersFirst<grpc::health::v1::Health>;
+
 // Must outlive its calls.
 class Service {
  public:
-  Service(serving::Context context, CallHost* host, AsyncService* methods, HealthService* health);
+  Service(serving::Context context, CallHost* host, Inference* inference, Health* health);
 
   // Begins to accept calls of every method, so many at once.
   void Listen(int acceptors);
@@ -27,20 +34,18 @@ class Service {
   void StartRefusing() { refusing_ = true; }
 
  private:
+  // Bytes: some requests are refused before they are parsed.
   using InferCall = Call<grpc::ByteBuffer, grpc::ByteBuffer>;
   struct Pending;
 
-  // One of a generated service's Request... methods.
-  template <class Of, class Request, class Response>
-  using Accept = void (Of::*)(grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
-                              grpc::CompletionQueue*, grpc::ServerCompletionQueue*, void*);
-
   // `answer(request, response)` gives a grpc::Status at once.
-  template <class Methods, class Of, class Request, class Response, class Answer>
-  void Simple(Methods* service, Accept<Of, Request, Response> accept, Answer answer);
-  // `run(call)` finishes the call later.
-  template <class Methods, class Of, class Request, class Response, class Run>
-  void Deferred(Methods* service, Accept<Of, Request, Response> accept, Run run);
+  template <class Request, class Response, class Of, class Answer>
+  void Simple(Of* service, Answer answer);
+  // `run(owed call)` finishes the call later.
+  template <class Request, class Response, class Of, class Run>
+  void Deferred(Of* service, Run run);
+  template <class Call, class Of>
+  void Add(Of* service, int method, typename Method<Call>::Handle handle);
 
   void ListenToHealth();
   // The same in gRPC's own protocol. Its library has a ready service for that, with threads of its own, which then poll
@@ -49,15 +54,15 @@ class Service {
   void ListenToMetadata();
   void ListenToRepository();
   void ListenToMemory();
-  void Infer(InferCall* call);
+  void Infer(const Owed<InferCall>& call);
   // The answer to a request for which there is no room or, as far as all but its tensors tells, no time.
-  std::optional<grpc::Status> RefuseEarly(InferCall* call, serving::Clock::time_point started) const;
+  std::optional<grpc::Status> RefuseEarly(const Owed<InferCall>& call, serving::Clock::time_point started) const;
   grpc::Status Finished(const Pending& pending, const InferResult& result) const;
 
   const serving::Context context_;
   CallHost* const host_;
-  AsyncService* const methods_;
-  HealthService* const health_;
+  Inference* const inference_;
+  Health* const health_;
   std::vector<std::unique_ptr<AnyMethod>> all_;
   std::atomic<bool> draining_ = false;
   std::atomic<bool> refusing_ = false;

@@ -1,5 +1,6 @@
 #include "serving/worker.h"
 
+#include <new>
 #include <utility>
 
 namespace recpile::serving {
@@ -32,7 +33,11 @@ void Worker::Run() {
       const Task task = std::move(tasks_.front());
       tasks_.pop_front();
       lock.unlock();
-      task();
+      try {
+        task();
+      } catch (const std::bad_alloc&) {
+        // Whoever waits for it learns so when what the task held goes.
+      }
     }  // what the task held goes before the lock is taken again: its destructor may post
     lock.lock();
   }

@@ -9,10 +9,22 @@
 #include <utility>
 #include <vector>
 
-#include "http/service.h"
+#include "serving/context.h"
 #include "support.h"
 
 namespace recpile::testing {
+
+// `score` is the sum of each row of `dense`, `half` has no rows.
+inline std::vector<Tensor> Score(const InferRequest& request) {
+  const Tensor& dense = request.inputs.at(0);
+  const auto scores = std::make_shared<std::vector<float>>(static_cast<size_t>(dense.shape.at(0)));
+  const auto values = dense.as<float>();
+  for (size_t i = 0; i < values.size(); ++i) (*scores)[i / 4] += values[i];
+  Tensor score{.name = "score", .dtype = DType::kFp32, .shape = {dense.shape[0]}};
+  score.data = std::as_bytes(std::span<const float>(*scores));
+  score.owner = scores;
+  return {score, Tensor{.name = "half", .dtype = DType::kBf16, .shape = {0, 2}}};
+}
 
 class HeldBackend {
  public:
@@ -50,7 +62,7 @@ class HeldBackend {
     return *held_.at(0).first.canceled;
   }
 
-  // Answers what is held, on the calling thread: `score` is the sum of each row of `dense`, `half` has no rows.
+  // Answers what is held, on the calling thread, with its Score.
   void AnswerAll(std::optional<Status> failure = std::nullopt) {
     std::vector<std::pair<InferRequest, InferCallback>> held;
     {
@@ -60,18 +72,13 @@ class HeldBackend {
     for (auto& [request, done] : held) done(failure ? InferResult(*failure) : InferResult(Score(request)));
   }
 
- private:
-  static std::vector<Tensor> Score(const InferRequest& request) {
-    const Tensor& dense = request.inputs.at(0);
-    const auto scores = std::make_shared<std::vector<float>>(static_cast<size_t>(dense.shape.at(0)));
-    const auto values = dense.as<float>();
-    for (size_t i = 0; i < values.size(); ++i) (*scores)[i / 4] += values[i];
-    Tensor score{.name = "score", .dtype = DType::kFp32, .shape = {dense.shape[0]}};
-    score.data = std::as_bytes(std::span<const float>(*scores));
-    score.owner = scores;
-    return {score, Tensor{.name = "half", .dtype = DType::kBf16, .shape = {0, 2}}};
+  // As an engine never does.
+  void DropAll() {
+    const std::lock_guard lock(mutex_);
+    held_.clear();
   }
 
+ private:
   serving::Models models_;
   std::mutex mutex_;
   std::condition_variable arrived_;

@@ -12,12 +12,16 @@
 #include <new>
 
 #include "rpc/call.h"
+#include "rpc/guarded_parse.h"
+#include "rpc/headers_first.h"
+#include "rpc/inference.grpc.pb.h"
 
 namespace recpile::rpc {
 namespace {
 
 using inference::ServerLiveRequest;
 using inference::ServerLiveResponse;
+using Inference = HeadersFirst<inference::GRPCInferenceService>;
 using LiveCall = Call<ServerLiveRequest, ServerLiveResponse>;
 
 // A server of the one method ServerLive, whose waiting for calls fails for lack of memory as often as it is told.
@@ -30,8 +34,12 @@ class MethodTest : public ::testing::Test {
     builder.RegisterService(&service_);
     auto queue = builder.AddCompletionQueue();
     server_ = builder.BuildAndStart();
+    reading_ = std::make_unique<Patience>(queue.get(), std::chrono::seconds(10));
+    sending_ = std::make_unique<Patience>(queue.get(), std::chrono::seconds(10));
     dispatcher_ = std::make_unique<Dispatcher>(std::move(queue));
     host_.dispatcher = dispatcher_.get();
+    host_.reading = reading_.get();
+    host_.sending = sending_.get();
     method_ = std::make_unique<Method<LiveCall>>(
         &host_,
         [this](auto... arguments) {
@@ -39,9 +47,9 @@ class MethodTest : public ::testing::Test {
             --failures_;
             throw std::bad_alloc();
           }
-          service_.RequestServerLive(arguments...);
+          service_.Await(Inference::MethodOf<ServerLiveRequest>(), arguments...);
         },
-        [](LiveCall* call) {
+        [](const Owed<LiveCall>& call) {
           call->response()->set_live(true);
           call->Finish(grpc::Status::OK);
         });
@@ -55,6 +63,8 @@ class MethodTest : public ::testing::Test {
   ~MethodTest() override {
     server_->Shutdown();
     method_->Close();
+    reading_->Close();
+    sending_->Close();
     dispatcher_.reset();
   }
 
@@ -65,8 +75,9 @@ class MethodTest : public ::testing::Test {
     return stub_->ServerLive(&context, {}, &response).ok() && response.live();
   }
 
-  AsyncService service_;
+  Inference service_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Patience> reading_, sending_;
   std::unique_ptr<Dispatcher> dispatcher_;
   CallHost host_{};
   std::atomic<int> failures_ = 0;
