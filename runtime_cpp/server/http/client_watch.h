@@ -9,13 +9,13 @@
 namespace recpile::http {
 
 // Looks at one connection between a request's last byte and its answer, while nothing else reads from it. On the
-// stream's strand, but where it says otherwise.
+// connection's thread, but where it says otherwise.
 class ClientWatch {
  public:
   // Of one request; shared with those who work on it, on whatever thread.
   struct Waiting {
     std::atomic<bool> gone = false;      // the client is
-    std::atomic<bool> answered = false;  // the answer is on its way to the strand
+    std::atomic<bool> answered = false;  // the answer is on its way to the connection
   };
 
   explicit ClientWatch(boost::beast::tcp_stream& stream) : stream_(stream), again_(stream.get_executor()) {}

@@ -11,12 +11,11 @@ namespace recpile::http {
 namespace net = boost::asio;
 using net::ip::tcp;
 
-Listener::Listener(net::io_context* context)
-    : context_(context), strand_(net::make_strand(*context)), acceptor_(strand_), retry_(strand_) {}
+Listener::Listener(IoThreads* io) : io_(io), acceptor_(io->first()), retry_(io->first()) {}
 
 Status Listener::Bind(const std::string& host, uint16_t port) {
   ErrorCode error;
-  tcp::resolver resolver(*context_);
+  tcp::resolver resolver(io_->first());
   const auto flags = tcp::resolver::passive | tcp::resolver::numeric_service;
   const auto found = resolver.resolve(host, std::to_string(port), flags, error);
   if (error || found.empty()) {
@@ -43,29 +42,32 @@ Status Listener::Listen(OnConnection on_connection) {
     return Status::Unavailable("cannot listen on port " + std::to_string(endpoint_.port()) + ": " + error.message());
   }
   on_connection_ = std::move(on_connection);
-  net::post(strand_, [this] { Accept(); });
+  *owes_ = true;
+  Resume();
   return Status();
 }
 
-void Listener::Accept() {
-  acceptor_.async_accept(net::any_io_executor(net::make_strand(*context_)),
-                         [this](ErrorCode error, tcp::socket socket) { OnAccept(error, std::move(socket)); });
+void Listener::Resume() {
+  if (!owes_->exchange(false)) return;
+  net::post(io_->first(), [this, turn = Turn(owes_)]() mutable { Accept(std::move(turn)); });
 }
 
-void Listener::OnAccept(ErrorCode error, tcp::socket socket) {
-  if (!acceptor_.is_open()) return;
-  if (!error) {
-    Hand(std::move(socket));
-    return Accept();
-  }
-  if (error == net::error::operation_aborted) return;
-  if (error == net::error::connection_aborted) return Accept();
+void Listener::Accept(Turn turn) {
+  if (!acceptor_.is_open()) return turn.Fulfil();
+  acceptor_.async_accept(net::any_io_executor(io_->Next().get_executor()),
+                         [this, turn = std::move(turn)](ErrorCode error, tcp::socket socket) mutable {
+                           OnAccept(std::move(turn), error, std::move(socket));
+                         });
+}
+
+void Listener::OnAccept(Turn turn, ErrorCode error, tcp::socket socket) {
+  if (!acceptor_.is_open() || error == net::error::operation_aborted) return turn.Fulfil();
+  if (!error) Hand(std::move(socket));
+  if (!error || error == net::error::connection_aborted) return Accept(std::move(turn));
   // Most likely out of file descriptors. At once it would only fail again.
   spdlog::warn("cannot accept a connection: {}; trying again in 100 ms", error.message());
   retry_.expires_after(std::chrono::milliseconds(100));
-  retry_.async_wait([this](ErrorCode) {
-    if (acceptor_.is_open()) Accept();
-  });
+  retry_.async_wait([this, turn = std::move(turn)](ErrorCode) mutable { Accept(std::move(turn)); });
 }
 
 void Listener::Hand(tcp::socket socket) {
@@ -76,11 +78,11 @@ void Listener::Hand(tcp::socket socket) {
 }
 
 void Listener::Close(std::function<void()> closed) {
-  net::post(strand_, [this, closed = std::move(closed)] {
+  net::post(io_->first(), [this, closed = std::move(closed)] {
     ErrorCode error;
     acceptor_.non_blocking(true, error);
     while (!error) {
-      tcp::socket socket{net::any_io_executor(net::make_strand(*context_))};
+      tcp::socket socket{net::any_io_executor(io_->Next().get_executor())};
       acceptor_.accept(socket, error);
       if (!error) Hand(std::move(socket));
     }

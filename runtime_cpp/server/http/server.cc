@@ -2,40 +2,40 @@
 
 #include <spdlog/spdlog.h>
 
-#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <chrono>
 #include <exception>
 #include <future>
 #include <optional>
-#include <thread>
 #include <utility>
-#include <vector>
 
+#include "http/io_threads.h"
 #include "http/listener.h"
 #include "http/session.h"
 #include "http/session_registry.h"
 #include "http/tls_context.h"
+#include "serving/log_caught.h"
 
 namespace recpile::http {
 
 namespace net = boost::asio;
 
+namespace {
+
+// Before it is tried again to wait for a connection where there was no memory for that.
+constexpr std::chrono::milliseconds kPause{20};
+
+}  // namespace
+
 class Server::Impl {
  public:
   explicit Impl(const ServerOptions& options)
-      : options_(options),
-        context_(options.io_threads),
-        work_(net::make_work_guard(context_)),
-        last_call_(context_),
-        listener_(&context_) {}
+      : options_(options), io_(options.io_threads), last_call_(io_.first()), listener_(&io_) {}
 
-  ~Impl() {
-    context_.stop();
-    JoinThreads();
-  }
+  ~Impl() { JoinThreads(); }
 
   Status Bind() {
     if (options_.tls) {
@@ -52,7 +52,7 @@ class Server::Impl {
                                    .large_requests = large_requests_.get_executor()};
       MakeSession(std::move(socket), tls_.get(), session, &*service_, registry_)->Start();
     }));
-    for (int i = 0; i < options_.io_threads; ++i) threads_.emplace_back([this] { Run(); });
+    io_.Start([this](net::io_context& context) { Run(context); });
     return Status();
   }
 
@@ -71,8 +71,6 @@ class Server::Impl {
   bool AwaitDrained(std::chrono::milliseconds grace) {
     const bool drained = registry_->WaitUntilEmpty(std::chrono::steady_clock::now() + grace);
     if (!drained) spdlog::warn("{} connections were cut off after the grace period", registry_->size());
-    work_.reset();
-    context_.stop();
     JoinThreads();
     return drained;
   }
@@ -81,14 +79,18 @@ class Server::Impl {
   net::ip::tcp::endpoint endpoint() const { return listener_.endpoint(); }
 
  private:
-  void Run() {
-    for (;;) {
+  void Run(net::io_context& context) {
+    const bool listens = &context == &io_.first();
+    while (!context.stopped()) {
       try {
-        context_.run();
-        return;
+        if (listens && listener_.owes()) {
+          context.run_for(kPause);
+          listener_.Resume();
+        }
+        context.run();
       } catch (const std::exception& error) {
         // The handler's session is gone with its handler; the others need not suffer.
-        spdlog::error("a connection was dropped: {}", error.what());
+        serving::LogCaught("a connection was dropped", error);
       }
     }
   }
@@ -96,8 +98,7 @@ class Server::Impl {
   void JoinThreads() {
     large_requests_.stop();
     large_requests_.join();
-    for (std::thread& thread : threads_) thread.join();
-    threads_.clear();
+    io_.Stop();
   }
 
   const ServerOptions options_;
@@ -107,11 +108,9 @@ class Server::Impl {
   // One thread: large requests wait for each other, not the others for them.
   net::thread_pool large_requests_{1};
   // Destroyed before the service: handlers that never ran go with it, and their sessions with them.
-  net::io_context context_;
-  net::executor_work_guard<net::io_context::executor_type> work_;
+  IoThreads io_;
   net::steady_timer last_call_;
   Listener listener_;
-  std::vector<std::thread> threads_;
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -193,7 +193,7 @@ void Service::Infer(Request request, const Route& route, Done done) {
     try {
       pending->done([this, pending, result = std::move(result)] { return Finished(*pending, result); });
     } catch (const std::bad_alloc&) {
-      // Must not reach the engine's thread. The connection closes unanswered when `pending` goes.
+      // Must not reach the engine's thread. The connection is cut off when `pending` goes.
     }
   });
 }

@@ -11,6 +11,7 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/ssl.hpp>
 #include <charconv>
+#include <new>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "http/read_errors.h"
 #include "http/request_head.h"
 #include "http/stream_session.h"
+#include "serving/log_caught.h"
 
 namespace recpile::http {
 
@@ -159,21 +161,38 @@ void StreamSession<Stream>::OnBody(std::shared_ptr<const RequestBody::value_type
   Tcp().expires_never();
   head_.arrived = LastArrival(Tcp().socket().native_handle());
   watch_.Expect();
-  const auto waiting = watch_.waiting();
   size_t json = body->bytes().size();
   std::from_chars(head_.json_length.data(), head_.json_length.data() + head_.json_length.size(), json);
-  if (json < kLargeJson) {
-    Handle(body);
-    // What is refused at once is not worth two calls of the system.
-    if (!waiting->answered) watch_.Begin(Self());
-    return;
+  try {
+    json < kLargeJson ? HandleHere(body) : HandleElsewhere(body);
+  } catch (const std::bad_alloc&) {
+    watch_.End();
+    RespondAndClose(ErrorResponse(503, "out of memory while handling the request; retry later"));
   }
+}
+
+template <class Stream>
+void StreamSession<Stream>::HandleHere(const std::shared_ptr<const RequestBody::value_type>& body) {
+  const auto waiting = watch_.waiting();
+  Handle(body);
+  // What is refused at once is not worth two calls of the system.
+  if (waiting->answered) return;
+  try {
+    watch_.Begin(Self());
+  } catch (const std::bad_alloc&) {
+    // Then it is not noticed if the client leaves. Its request is at the engine, and is answered.
+  }
+}
+
+template <class Stream>
+void StreamSession<Stream>::HandleElsewhere(const std::shared_ptr<const RequestBody::value_type>& body) {
   watch_.Begin(Self());
   net::post(options_.large_requests, [self = Self(), body] {
     try {
       self->Handle(body);
     } catch (const std::exception& error) {
-      spdlog::error("a connection was dropped: {}", error.what());
+      serving::LogCaught("a connection was dropped", error);
+      self->CutOff();
     }
   });
 }
@@ -182,11 +201,19 @@ template <class Stream>
 void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::value_type>& body) {
   const std::shared_ptr<ClientWatch::Waiting> waiting = watch_.waiting();
   Request request{.head = head_, .body = body->bytes(), .body_owner = body, .gone = {waiting, &waiting->gone}};
-  service_->Handle(std::move(request), [self = Self(), waiting](Service::Finish finish) {
-    waiting->answered = true;
-    // Perhaps on an engine's thread, and perhaps long after the client has gone.
-    net::post(self->stream_.get_executor(), [self, finish = std::move(finish)] { self->Respond(finish()); });
-  });
+  const auto owed = std::make_shared<Owed>(Self());
+  try {
+    service_->Handle(std::move(request), [owed, waiting](Service::Finish finish) {
+      waiting->answered = true;
+      // Perhaps on an engine's thread, and perhaps long after the client has gone.
+      net::post(owed->session->stream_.get_executor(),
+                [self = owed->session, finish = std::move(finish)] { self->Respond(Made(finish)); });
+      owed->given = true;
+    });
+  } catch (const std::bad_alloc&) {
+    owed->given = true;  // by whoever catches it
+    throw;
+  }
 }
 
 template <class Stream>

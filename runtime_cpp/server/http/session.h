@@ -33,7 +33,8 @@ class Session {
   virtual void CloseIfIdle() = 0;
 };
 
-// The socket's executor must be a strand. `tls`: null for plain HTTP; it and `service` must outlive the session.
+// The socket's executor must be that of one thread. `tls`: null for plain HTTP; it and `service` must outlive the
+// session.
 std::shared_ptr<Session> MakeSession(boost::asio::ip::tcp::socket socket, boost::asio::ssl::context* tls,
                                      const SessionOptions& options, Service* service,
                                      std::shared_ptr<SessionRegistry> registry);

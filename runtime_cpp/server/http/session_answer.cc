@@ -1,11 +1,13 @@
 // Writing the answer, and what becomes of the connection then.
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/ssl/stream_base.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl.hpp>
 #include <limits>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -76,10 +78,29 @@ void StreamSession<Stream>::Linger() {
   SkipBytes(stream_, std::numeric_limits<size_t>::max(), [self = Self()](ErrorCode) {});
 }
 
+template <class Stream>
+Response StreamSession<Stream>::Made(const Service::Finish& finish) {
+  try {
+    return finish();
+  } catch (const std::bad_alloc&) {
+    return ErrorResponse(503, "out of memory while answering; retry later");
+  }
+}
+
+template <class Stream>
+void StreamSession<Stream>::CutOff() {
+  // A call of the system: needs no memory, and may come from any thread. What waits for the client ends with it.
+  ::shutdown(Tcp().socket().native_handle(), SHUT_RDWR);
+}
+
 // What session.cc calls; the rest is reached from these.
 template void StreamSession<PlainStream>::Respond(Response);
 template void StreamSession<PlainStream>::RespondAndClose(Response);
+template Response StreamSession<PlainStream>::Made(const Service::Finish&);
+template void StreamSession<PlainStream>::CutOff();
 template void StreamSession<TlsStream>::Respond(Response);
 template void StreamSession<TlsStream>::RespondAndClose(Response);
+template Response StreamSession<TlsStream>::Made(const Service::Finish&);
+template void StreamSession<TlsStream>::CutOff();
 
 }  // namespace recpile::http

@@ -21,7 +21,7 @@ namespace recpile::http {
 using PlainStream = boost::beast::tcp_stream;
 using TlsStream = boost::beast::ssl_stream<PlainStream>;
 
-// Everything private runs on the socket's strand.
+// Everything private runs on the connection's thread, but where it says otherwise.
 template <class Stream>
 class StreamSession final : public Session, public std::enable_shared_from_this<StreamSession<Stream>> {
  public:
@@ -38,6 +38,17 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   void CloseIfIdle() override;
 
  private:
+  // An answer. Whoever was to give it and drops it instead, for lack of memory, ends the connection.
+  struct Owed {
+    explicit Owed(std::shared_ptr<StreamSession> session) : session(std::move(session)) {}
+    Owed(const Owed&) = delete;
+    ~Owed() {
+      if (!given) session->CutOff();
+    }
+    const std::shared_ptr<StreamSession> session;
+    bool given = false;
+  };
+
   void Handshake();
   void ReadHeader();
   void OnHeader(ErrorCode error);
@@ -45,12 +56,18 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   void ReadBodyOfLength(size_t length);
   void ReadChunkedBody();
   void OnBody(std::shared_ptr<const RequestBody::value_type> body);
+  // Throw std::bad_alloc, and then nobody will answer.
+  void HandleHere(const std::shared_ptr<const RequestBody::value_type>& body);
+  void HandleElsewhere(const std::shared_ptr<const RequestBody::value_type>& body);
   void Handle(const std::shared_ptr<const RequestBody::value_type>& body);
   void OnReadError(ErrorCode error);
 
   // In session_answer.cc. A request that was not read to its end leaves the connection useless for another.
   void RespondAndClose(Response response);
   void Respond(Response response);
+  static Response Made(const Service::Finish& finish);
+  // Ends the connection without an answer, for lack of memory. From any thread.
+  void CutOff();
   void OnWritten(ErrorCode error);
   void Close();
   void Linger();
