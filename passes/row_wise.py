@@ -37,7 +37,7 @@ class RowWise:
 def row_wise(
     node: Node, rows: Mapping[Node, RowAxis], batch: sympy.Expr, constant: Callable[[Node], Tensor]
 ) -> RowWise | None:
-    """Runs `node` on five random rows, and on each of them alone: the rows are apart if the answers are the same.
+    """Runs `node` on four random rows, and on each of them alone: the rows are apart if the answers are the same.
 
     rows: where the rows lie in those of its inputs that have any. batch: the symbol of the batch. constant: the value
     of another input, of which whole numbers and truth values (indices, masks) are used and others drawn anew.

@@ -29,11 +29,14 @@ class Comparison:
 
 
 def parity_of(wanted: Sequence[Tensor], got: Sequence[Tensor]) -> Parity:
-    """Over all elements. Infinite if the numbers of elements differ; shapes are not compared (exactness.py)."""
+    """Over all elements. Infinite if the numbers of elements differ; shapes are not compared (exactness.py).
+
+    Infinities that are equal, as a mask hands on, are no difference; NaN is one to anything.
+    """
     if any(a.numel() != b.numel() for a, b in zip(wanted, got, strict=True)):
         return Parity(float("inf"), float("inf"))
     a, b = (torch.cat([torch.zeros(1), *(one.double().reshape(-1) for one in side)]) for side in (wanted, got))
-    apart = (a - b).abs()
+    apart = torch.where(a == b, 0.0, (a - b).abs())
     return Parity(float(apart.max()), float(apart.sum()) / max(1, len(apart) - 1))
 
 

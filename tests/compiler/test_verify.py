@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from concurrent.futures import Future
 from pathlib import Path
@@ -19,7 +20,9 @@ from recpile.passes.graph import editable, recaptured
 from recpile.passes.quantize_tables import TablePrecision
 from recpile.pycompiler.artifact.reader import Artifact
 from recpile.pycompiler.compile import CompileOptions, compile_model
+from recpile.pycompiler.parity.comparison import parity_of
 from recpile.pycompiler.parity.through_engine import start_engine
+from recpile.pycompiler.quality import Parity
 from recpile.pycompiler.random_inputs import random_inputs
 from recpile.pycompiler.schema import Dense, InputSchema
 from recpile.pycompiler.verify import VerifyOptions, verify
@@ -244,3 +247,13 @@ def test_bf16_code_may_round_otherwise_than_its_program_but_hides_no_other_weigh
 def test_a_tolerance_is_a_number():
     with pytest.raises(ValueError, match="tolerance: got -1"):
         VerifyOptions(tolerance=-1)
+
+
+def test_what_a_mask_makes_infinite_is_no_difference_between_stages_and_nan_is():
+    inf, nan = float("inf"), float("nan")
+    masked = torch.tensor([1.0, -inf, inf])
+    assert parity_of([masked], [masked + 0.5]) == Parity(0.5, pytest.approx(0.5 / 3))
+    assert parity_of([masked], [torch.tensor([1.0, inf, inf])]).max == inf
+    for other in (torch.tensor([1.0, nan, inf]), torch.tensor([nan, -inf, inf])):
+        assert math.isnan(parity_of([masked], [other]).max)
+        assert math.isnan(parity_of([other], [other]).max)
