@@ -23,7 +23,13 @@ from rich.table import Table
 from benchmarks.serving.run import Options, export, load, write_requests
 from recpile.pycompiler.server_process import ServerProcess
 
-SHARES = (0.5, 0.9, 1.0, 1.2, 2.0, 5.0)
+
+@dataclass(frozen=True)
+class Plan:
+    """shares: rates, as shares of what the server can do; each round goes through all of them."""
+
+    shares: tuple[float, ...] = (0.5, 0.9, 1.0, 1.2, 2.0, 5.0)
+    rounds: int = 5
 
 
 @dataclass(frozen=True)
@@ -62,21 +68,21 @@ def capacity_of(options: Options, kind: str, target: str, endless: Path) -> floa
     return most["answered"] / most["seconds"]
 
 
-def sweep(options: Options, kind: str, rows: int, limits: LoadLimits, rounds: int, table: Table) -> None:
-    """One row for each rate, the medians of all rounds; the rates are shares of what the server can do."""
+def sweep(options: Options, kind: str, rows: int, limits: LoadLimits, plan: Plan, table: Table) -> None:
+    """One row for each rate, the medians of all rounds."""
     artifact = export(options)
     request = write_requests(artifact, options.out, rows, limits.deadline_us)[kind]
     endless = write_requests(artifact, options.out / "endless", rows)[kind]
     with on_core(0):
         server = ServerProcess(artifact, "--instances", "1", "--metrics-port", "off")
         server.__enter__()
-    measured: dict[float, list[dict[str, float]]] = {share: [] for share in SHARES}
+    measured: dict[float, list[dict[str, float]]] = {share: [] for share in plan.shares}
     try:
         target = server.url if kind == "http" else server.grpc_url
         with on_core(1):
             capacity = capacity_of(options, kind, target, endless)
-            for _ in range(rounds):
-                for share in SHARES:
+            for _ in range(plan.rounds):
+                for share in plan.shares:
                     before = cpu_seconds(server.process.pid)
                     (one,) = load(options, kind, target, request, (round(capacity * share),), *limits.flags())
                     one["used"] = cpu_seconds(server.process.pid) - before
@@ -125,7 +131,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     parser.add_argument("--dense", choices=["fp32", "bf16"], default="bf16", help="type of the dense layers")
     parser.add_argument("--seconds", type=float, default=3, help="of load for each rate")
-    parser.add_argument("--rounds", type=int, default=5, help="through all rates; medians are printed")
+    parser.add_argument("--rounds", type=int, default=Plan.rounds, help="through all rates; medians are printed")
+    parser.add_argument("--shares", nargs="+", type=float, default=Plan.shares, help="rates, of what the server can do")
     parser.add_argument("--deadline-ms", type=float, default=50)
     parser.add_argument("--connections", type=int, default=256)
     parser.add_argument("--kind", nargs="+", choices=["http", "grpc"], default=["http", "grpc"])
@@ -133,6 +140,7 @@ def main() -> None:
     given = parser.parse_args()
     (given.out / "endless").mkdir(parents=True, exist_ok=True)
     options = Options(given.out, given.load_program, given.dense, given.seconds)
+    plan = Plan(tuple(given.shares), given.rounds)
     limits = LoadLimits(round(given.deadline_ms * 1000), given.connections)
     title = f"Goodput, deadline {given.deadline_ms:g} ms, {given.connections} connections; latencies in ms"
     table = Table(title=f"{title}; medians of {given.rounds} rounds")
@@ -142,7 +150,7 @@ def main() -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for rows in given.rows:
         for kind in given.kind:
-            sweep(options, kind, rows, limits, given.rounds, table)
+            sweep(options, kind, rows, limits, plan, table)
     Console(width=150).print(table)
 
 
