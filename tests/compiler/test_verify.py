@@ -251,9 +251,9 @@ def test_a_tolerance_is_a_number():
 
 def test_what_a_mask_makes_infinite_is_no_difference_between_stages_and_nan_is():
     inf, nan = float("inf"), float("nan")
-    masked = torch.tensor([1.0, -inf, inf])
-    assert parity_of([masked], [masked + 0.5]) == Parity(0.5, pytest.approx(0.5 / 3))
-    assert parity_of([masked], [torch.tensor([1.0, inf, inf])]).max == inf
-    for other in (torch.tensor([1.0, nan, inf]), torch.tensor([nan, -inf, inf])):
+    masked = torch.tensor([1.0, -inf, inf, 2.0])
+    assert parity_of([masked], [masked + 0.5]) == Parity(0.5, 0.25)
+    assert parity_of([masked], [torch.tensor([1.0, inf, inf, 2.0])]).max == inf
+    for other in (torch.tensor([1.0, nan, inf, 2.0]), torch.tensor([nan, -inf, inf, 2.0])):
         assert math.isnan(parity_of([masked], [other]).max)
         assert math.isnan(parity_of([other], [other]).max)
