@@ -57,7 +57,7 @@ bench: setup
 	  -C cmake.define.RECPILE_TESTS=ON -C cmake.define.RECPILE_BENCHMARKS=ON --editable .
 	for artifact in demo-out/*.pt2; do build/*/benchmarks/recpile_engine_benchmark $$artifact; done
 
-# The server under open-loop load, beside a Python server of the same model; while it reloads; under overload; recording.
+# The server under open-loop load, beside a Python server of the same model; what protocols add; reloads; overload; recording.
 bench-serving: setup
 	scripts/setup_system.sh libnghttp2-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \

@@ -9,7 +9,6 @@ all are busy it drops what is due, and says so.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving.run import Options, export, load, write_requests
+from benchmarks.serving.run import Options, export, load, parser_of, write_requests
 from recpile.pycompiler.server_process import ServerProcess
 
 
@@ -126,10 +125,7 @@ def figures(one: dict[str, float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("load_program", type=Path, help="recpile_load, which `make bench-serving` builds")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"))
-    parser.add_argument("--dense", choices=["fp32", "bf16"], default="bf16", help="type of the dense layers")
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=3, help="of load for each rate")
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help="through all rates; medians are printed")
     parser.add_argument("--shares", nargs="+", type=float, default=Plan.shares, help="rates, of what the server can do")

@@ -8,14 +8,13 @@ rates processors fall asleep between requests, and to wake them, twice more ofte
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving.run import Options, export, load, write_requests
+from benchmarks.serving.run import Options, export, load, parser_of, write_requests
 from recpile.pycompiler.server_process import ServerProcess
 
 # Due every 50 us, but dropped while one is on its way.
@@ -33,10 +32,7 @@ def turn(options: Options, files: dict[str, Path], targets: dict[str, str], rate
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("load_program", type=Path, help="recpile_load, which `make bench-serving` builds")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"))
-    parser.add_argument("--dense", choices=["fp32", "bf16"], default="bf16", help="type of the dense layers")
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=1.5, help="of load for each figure")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--rates", nargs="+", type=int, default=[200, 500, 1000])

@@ -8,7 +8,6 @@ generator have a core each.
 
 from __future__ import annotations
 
-import argparse
 import re
 import statistics
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.serving.overload import cpu_seconds, on_core
-from benchmarks.serving.run import Options, export, load, write_requests
+from benchmarks.serving.run import Options, export, load, parser_of, write_requests
 from recpile.pycompiler.server_process import ServerProcess
 
 SHARES = {"off": None, "1 %": 0.01, "100 %": 1.0}
@@ -86,10 +85,7 @@ def measure(options: Options, rows: int, kind: str, rounds: int) -> dict[str, tu
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("load_program", type=Path, help="recpile_load, which `make bench-serving` builds")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"))
-    parser.add_argument("--dense", choices=["fp32", "bf16"], default="bf16", help="type of the dense layers")
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=1.5, help="of load at a time")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--kind", nargs="+", choices=["http", "grpc"], default=["grpc"])

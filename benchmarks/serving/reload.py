@@ -8,7 +8,6 @@ to a reload if any of its time does, and a reload ends a moment after the new ve
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
@@ -22,7 +21,7 @@ import tritonclient.grpc as triton_grpc
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving.run import Options, export, load, write_requests
+from benchmarks.serving.run import Options, export, load, parser_of, write_requests
 from recpile.pycompiler.server_process import ServerProcess
 
 # After a switch: the old version drains and is freed, the new one meets its first requests.
@@ -121,10 +120,7 @@ def row(label: str, found: Latencies) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("load_program", type=Path, help="recpile_load, which `make bench-serving` builds")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"))
-    parser.add_argument("--dense", choices=["fp32", "bf16"], default="bf16", help="type of the dense layers")
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=1, help="candidates a request")
     parser.add_argument("--rate", type=float, help="requests/s [30 %% of what the server answers at most]")
     parser.add_argument("--reloads", type=int, default=10)

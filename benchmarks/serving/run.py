@@ -134,12 +134,18 @@ def run(options: Options, console: Console) -> Table:
     return table
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """With what all programs of this folder are told."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("load_program", type=Path, help="recpile_load, which `make bench-serving` builds")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
-    parser.add_argument("--seconds", type=float, default=3, help="of load for each rate")
     parser.add_argument("--dense", choices=["fp32", "bf16"], default="bf16", help="type of the dense layers")
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--seconds", type=float, default=3, help="of load for each rate")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     console = Console(width=140)
