@@ -97,7 +97,6 @@ void StreamSession<Stream>::OnHeader(ErrorCode error) {
   idle_ = false;
   if (error) return OnReadError(error);
   head_ = HeadOf(parser_->get());
-  head_.arrived = LastArrival(Tcp().socket().native_handle());
   http_version_ = parser_->get().version();
   keep_alive_ = parser_->keep_alive();
   const auto expect = parser_->get()[bhttp::field::expect];
@@ -120,6 +119,7 @@ void StreamSession<Stream>::ReadBody() {
   const size_t length = static_cast<size_t>(parser_->content_length().value_or(0));
   if (length > buffer_.size()) {
     const std::string_view arrived(static_cast<const char*>(buffer_.data().data()), buffer_.size());
+    head_.arrived = LastArrival(Tcp().socket().native_handle());
     if (std::optional<Response> refusal = service_->RefuseEarly(head_, arrived)) {
       unread_ = length - buffer_.size();
       buffer_.clear();
