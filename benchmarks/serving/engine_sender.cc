@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "asio_sender.h"
 #include "recpile/engine.h"
 #include "rpc/infer_codec.h"
 #include "senders.h"
@@ -7,10 +8,11 @@
 namespace recpile::benchmark {
 namespace {
 
-class EngineSender final : public Sender {
+// It has no sockets, but waits as those do that have, so that what it takes of the machine is the same.
+class EngineSender final : public AsioSender {
  public:
-  EngineSender(std::unique_ptr<Engine> engine, InferRequest request)
-      : engine_(std::move(engine)), request_(std::move(request)) {}
+  EngineSender(std::unique_ptr<Engine> engine, InferRequest request, bool never_sleep)
+      : AsioSender(never_sleep), engine_(std::move(engine)), request_(std::move(request)) {}
 
   void Send(std::function<void(bool ok)> done) override {
     const Status submitted =
@@ -26,12 +28,13 @@ class EngineSender final : public Sender {
 }  // namespace
 
 Result<std::unique_ptr<Sender>> MakeEngineSender(const std::string& artifact, const EngineOptions& options,
-                                                 const std::string& request) {
+                                                 const std::string& request, bool never_sleep) {
   const auto message = std::make_shared<inference::ModelInferRequest>();
   if (!message->ParseFromString(request)) return Status::InvalidArgument("the request is no ModelInferRequest");
   RECPILE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Load(artifact, options));
   RECPILE_ASSIGN_OR_RETURN(rpc::DecodedCall decoded, rpc::DecodeCall(message, engine->model()));
-  std::unique_ptr<Sender> sender = std::make_unique<EngineSender>(std::move(engine), std::move(decoded.request));
+  std::unique_ptr<Sender> sender =
+      std::make_unique<EngineSender>(std::move(engine), std::move(decoded.request), never_sleep);
   return sender;
 }
 

@@ -45,8 +45,9 @@ int main(int argc, char** argv) {
   app.add_option("--max-outstanding", schedule.max_outstanding, "Further requests are dropped, and counted")
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--connections", connections, "HTTP")->check(CLI::Range(1, 1000));
-  app.add_flag("--never-sleep", never_sleep, "HTTP, gRPC: keep the core between requests, too");
+  app.add_flag("--never-sleep", never_sleep, "Keep the core between requests, too (not with grpc-library)");
   app.add_option("--instances", options.instances, "engine");
+  app.add_flag("--pin", options.pin, "engine");
   app.add_option("--max-batch-size", options.max_batch_size, "engine");
   CLI11_PARSE(app, argc, argv);
 
@@ -54,7 +55,7 @@ int main(int argc, char** argv) {
   const std::string request{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   std::unique_ptr<benchmark::Sender> sender;
   if (kind == "engine") {
-    auto made = benchmark::MakeEngineSender(target, options, request);
+    auto made = benchmark::MakeEngineSender(target, options, request, never_sleep);
     if (!made.ok()) {
       std::fprintf(stderr, "%s\n", made.status().message().c_str());
       return 1;

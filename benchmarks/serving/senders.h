@@ -35,6 +35,6 @@ std::unique_ptr<Sender> MakeHttpSender(const std::string& address, const std::st
 
 // `request`: a serialized ModelInferRequest, decoded once. Loads the artifact.
 Result<std::unique_ptr<Sender>> MakeEngineSender(const std::string& artifact, const EngineOptions& options,
-                                                 const std::string& request);
+                                                 const std::string& request, bool never_sleep);
 
 }  // namespace recpile::benchmark
