@@ -207,7 +207,7 @@ void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::valu
       waiting->answered = true;
       // Perhaps on an engine's thread, and perhaps long after the client has gone.
       net::post(owed->session->stream_.get_executor(),
-                [self = owed->session, finish = std::move(finish)] { self->Respond(Made(finish)); });
+                [self = owed->session, finish = std::move(finish)] { self->Answer(finish); });
       owed->given = true;
     });
   } catch (const std::bad_alloc&) {

@@ -79,11 +79,19 @@ void StreamSession<Stream>::Linger() {
 }
 
 template <class Stream>
-Response StreamSession<Stream>::Made(const Service::Finish& finish) {
+void StreamSession<Stream>::Answer(const Service::Finish& finish) {
+  const auto made = [&finish] {
+    try {
+      return finish();
+    } catch (const std::bad_alloc&) {
+      return ErrorResponse(503, "out of memory while answering; retry later");
+    }
+  };
   try {
-    return finish();
+    Respond(made());
   } catch (const std::bad_alloc&) {
-    return ErrorResponse(503, "out of memory while answering; retry later");
+    // The watch for a client that leaves would keep the connection open.
+    CutOff();
   }
 }
 
@@ -96,11 +104,11 @@ void StreamSession<Stream>::CutOff() {
 // What session.cc calls; the rest is reached from these.
 template void StreamSession<PlainStream>::Respond(Response);
 template void StreamSession<PlainStream>::RespondAndClose(Response);
-template Response StreamSession<PlainStream>::Made(const Service::Finish&);
+template void StreamSession<PlainStream>::Answer(const Service::Finish&);
 template void StreamSession<PlainStream>::CutOff();
 template void StreamSession<TlsStream>::Respond(Response);
 template void StreamSession<TlsStream>::RespondAndClose(Response);
-template Response StreamSession<TlsStream>::Made(const Service::Finish&);
+template void StreamSession<TlsStream>::Answer(const Service::Finish&);
 template void StreamSession<TlsStream>::CutOff();
 
 }  // namespace recpile::http

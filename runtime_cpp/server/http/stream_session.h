@@ -65,7 +65,7 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   // In session_answer.cc. A request that was not read to its end leaves the connection useless for another.
   void RespondAndClose(Response response);
   void Respond(Response response);
-  static Response Made(const Service::Finish& finish);
+  void Answer(const Service::Finish& finish);
   // Ends the connection without an answer, for lack of memory. From any thread.
   void CutOff();
   void OnWritten(ErrorCode error);

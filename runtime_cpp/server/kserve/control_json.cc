@@ -10,22 +10,23 @@ using nlohmann::json;
 
 constexpr size_t kMaxBody = 64 << 10;
 
-// A small object; null if there is no body.
-Result<json> ParseObject(std::string_view body) {
-  if (body.empty()) return json(nullptr);
+// A small object; its tree is null if there is no body.
+Result<RequestJson> ParseObject(std::string_view body) {
+  if (body.empty()) return RequestJson();
   if (body.size() > kMaxBody) {
     return Status::InvalidArgument("the body has " + std::to_string(body.size()) + " bytes; use at most " +
                                    std::to_string(kMaxBody));
   }
-  json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (parsed.is_object()) return parsed;
+  RECPILE_ASSIGN_OR_RETURN(RequestJson parsed, ParseRequestJson(body));
+  if (parsed.tree.is_object()) return parsed;
   return Status::InvalidArgument("the body must be a JSON object or empty");
 }
 
 }  // namespace
 
 Result<bool> ParseIndexRequest(std::string_view body) {
-  RECPILE_ASSIGN_OR_RETURN(const json request, ParseObject(body));
+  RECPILE_ASSIGN_OR_RETURN(const RequestJson parsed, ParseObject(body));
+  const json& request = parsed.tree;
   const auto ready = request.find("ready");
   if (ready == request.end()) return false;
   if (!ready->is_boolean()) return Status::InvalidArgument("\"ready\" must be true or false");
@@ -43,7 +44,8 @@ std::string RepositoryIndexJson(const std::vector<serving::RepositoryEntry>& ind
 }
 
 Status CheckControlRequest(std::string_view body) {
-  RECPILE_ASSIGN_OR_RETURN(const json request, ParseObject(body));
+  RECPILE_ASSIGN_OR_RETURN(const RequestJson parsed, ParseObject(body));
+  const json& request = parsed.tree;
   const auto parameters = request.find("parameters");
   if (parameters == request.end() || !parameters->is_object()) return Status();
   for (const auto& [key, value] : parameters->items()) {
@@ -59,7 +61,8 @@ Status CheckControlParameter(std::string_view key) {
 }
 
 Result<serving::MemoryRegion> ParseRegisterRequest(std::string_view body, const std::string& name) {
-  RECPILE_ASSIGN_OR_RETURN(const json request, ParseObject(body));
+  RECPILE_ASSIGN_OR_RETURN(const RequestJson parsed, ParseObject(body));
+  const json& request = parsed.tree;
   const auto key = request.find("key");
   const auto size = request.find("byte_size");
   const auto offset = request.find("offset");

@@ -103,9 +103,8 @@ std::string ModelStatsJson(const std::vector<serving::ModelPtr>& models) {
 }
 
 std::string ErrorJson(std::string_view message) {
-  Json json;
-  json["error"] = message;
-  return Dump(json);
+  // Not as an object: when memory has run out, its destructor may ask for some.
+  return "{\"error\":" + Dump(message) + "}";
 }
 
 }  // namespace recpile::kserve

@@ -15,6 +15,13 @@ using nlohmann::json;
 constexpr size_t kMaxTreeDepth = 32;
 constexpr size_t kMaxTreeNodes = 1 << 18;
 
+// As deep as the tree is, which is bounded.
+void TakeApart(json* value) {
+  if (!value->is_structured()) return;
+  for (json& child : *value) TakeApart(&child);
+  value->clear();
+}
+
 // Collects one `data` array, whatever its nesting, and proves that it is a rectangle.
 class DataCollector {
  public:
@@ -170,6 +177,8 @@ class RequestSax {
 };
 
 }  // namespace
+
+RequestJson::~RequestJson() { TakeApart(&tree); }
 
 Result<RequestJson> ParseRequestJson(std::string_view text) {
   RequestJson parsed;

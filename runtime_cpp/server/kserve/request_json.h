@@ -28,6 +28,12 @@ struct PackedData {
 };
 
 struct RequestJson {
+  RequestJson() = default;
+  RequestJson(RequestJson&&) noexcept = default;
+  // From the leaves up, for which it takes no memory: nlohmann's destructor asks for some to take a tree apart, and
+  // where there is none the process ends.
+  ~RequestJson();
+
   nlohmann::json tree;
   // By the index of the input that has `data`. In the tree that key's value is null.
   std::unordered_map<size_t, PackedData> data;

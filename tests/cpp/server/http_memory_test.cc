@@ -37,10 +37,10 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
     }
   }
 
-  // `request`, over a connection of its own, is answered, refused for lack of memory, or cut off, whichever allocation
-  // fails; and then it is answered.
-  void Sweep(const std::string& request) {
-    ASSERT_EQ(Ask(request), 200);
+  // `request`, over a connection of its own, is answered (with `expected`), refused for lack of memory, or cut off,
+  // whichever allocation fails; and then it is answered.
+  void Sweep(const std::string& request, unsigned expected = 200) {
+    ASSERT_EQ(Ask(request), expected);
     size_t nth = 0;
     for (bool failed = true; failed; ++nth) {
       unsigned status;
@@ -49,10 +49,10 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
         status = Ask(request);
         failed = failing.has_failed();
       }
-      ASSERT_TRUE(status == 200 || status == 503 || status == 500 || status == 0)
+      ASSERT_TRUE(status == expected || status == 503 || status == 500 || status == 0)
           << "allocation " << nth << ": " << status;
-      ASSERT_TRUE(failed || status == 200) << "nothing failed, and yet: " << status;
-      ASSERT_EQ(Ask(request), 200) << "after allocation " << nth;
+      ASSERT_TRUE(failed || status == expected) << "nothing failed, and yet: " << status;
+      ASSERT_EQ(Ask(request), expected) << "after allocation " << nth;
     }
     EXPECT_GT(nth, 5u);
   }
@@ -61,8 +61,28 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
   std::unique_ptr<Server> server_;
 };
 
-// Without JSON, whose library asks for memory where it must not fail: docs/serving.md.
 TEST_P(HttpMemoryTest, NoClientWaitsInVainAndTheNextIsAccepted) { Sweep(testing::Get("/v2/health/live")); }
+
+TEST_P(HttpMemoryTest, NorDoesOneThatSendsJson) { Sweep(testing::Post(testing::kInferJson)); }
+
+TEST_P(HttpMemoryTest, NorDoesOneThatSendsBinaryTensors) {
+  const std::string json =
+      R"({"inputs":[{"name":"dense","datatype":"FP32","shape":[1,4],"parameters":{"binary_data_size":16}}],)"
+      R"("outputs":[{"name":"score","parameters":{"binary_data":true}}]})";
+  Sweep(testing::Post(json + std::string(16, '\0'),
+                      "Inference-Header-Content-Length: " + std::to_string(json.size()) + "\r\n"));
+}
+
+TEST_P(HttpMemoryTest, NorDoesOneWhoseRequestIsRefused) {
+  Sweep(testing::Post(R"({"inputs":[{"name":"stranger","shape":[1,4],"data":[1,2,3,4]}],"outputs":[]})"), 400);
+}
+
+TEST_P(HttpMemoryTest, NorDoesOneThatControlsTheServer) {
+  const std::string body = R"({"parameters":{"config":{"max_batch_size":[1,2]}}})";
+  Sweep("POST /v2/repository/models/toy/load HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size()) +
+            "\r\n\r\n" + body,
+        501);
+}
 
 INSTANTIATE_TEST_SUITE_P(Fails, HttpMemoryTest,
                          ::testing::Values(FailingNew::Fails::kOne, FailingNew::Fails::kAllFromThere),
