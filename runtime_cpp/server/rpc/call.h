@@ -146,7 +146,6 @@ class Call final {
 
   // For Owed.
   Dispatcher* dispatcher() const { return method_->host->dispatcher; }
-  bool IsAlone() const { return method_->host->in_flight == 1; }
   void Hold() { ++owed_; }
   void LetGo() {
     if (--owed_ > 0) return;

@@ -23,12 +23,10 @@ class Owed {
 
   Call* operator->() const { return call_; }
 
-  // A later Finish, from another thread; `make_status` fills the response. If this is the only call at the server,
-  // answering at once saves it a switch of threads; else that work is the dispatcher's, and the engine's threads go on.
+  // A later Finish, from another thread; `make_status` fills the response, on the dispatcher's.
   template <class MakeStatus>
   void FinishLater(MakeStatus make_status) const {
     try {
-      if (call_->IsAlone()) return call_->Finish(make_status());
       call_->dispatcher()->Post([owed = *this, make_status = std::move(make_status)] { owed->Finish(make_status()); });
     } catch (const std::bad_alloc&) {
       // Must not reach the engine's thread. The last one that is left answers.
