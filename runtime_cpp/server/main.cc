@@ -13,6 +13,7 @@
 #include "base/cores.h"
 #include "base/priority.h"
 #include "engine_model.h"
+#include "file_limit.h"
 #include "front_door.h"
 #include "logging.h"
 #include "options.h"
@@ -160,6 +161,7 @@ int main(int argc, char** argv) {
     spdlog::warn("--exit-with-parent is not possible on this system");
   }
   recpile::KeepFreedMemory();
+  recpile::RaiseFileLimit();
   recpile::InstallShutdownSignals();
   return recpile::Serve(options);
 }

@@ -7,28 +7,19 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
-#include <exception>
 #include <future>
 #include <optional>
 #include <utility>
 
-#include "http/io_threads.h"
-#include "http/listener.h"
 #include "http/session.h"
 #include "http/session_registry.h"
 #include "http/tls_context.h"
-#include "serving/log_caught.h"
+#include "sockets/io_threads.h"
+#include "sockets/listener.h"
 
 namespace recpile::http {
 
 namespace net = boost::asio;
-
-namespace {
-
-// Before it is tried again to wait for a connection where there was no memory for that.
-constexpr std::chrono::milliseconds kPause{20};
-
-}  // namespace
 
 class Server::Impl {
  public:
@@ -41,7 +32,7 @@ class Server::Impl {
     if (options_.tls) {
       RECPILE_ASSIGN_OR_RETURN(tls_, MakeTlsContext(*options_.tls));
     }
-    return listener_.Bind(options_.host, options_.port);
+    return listener_.Bind(options_.host, options_.port, "--http-port");
   }
 
   Status Serve(serving::Context context) {
@@ -52,7 +43,7 @@ class Server::Impl {
                                    .large_requests = large_requests_.get_executor()};
       MakeSession(std::move(socket), tls_.get(), session, &*service_, registry_)->Start();
     }));
-    io_.Start([this](net::io_context& context) { Run(context); });
+    io_.Start([this](net::io_context& context) { listener_.Run(context); });
     return Status();
   }
 
@@ -79,22 +70,6 @@ class Server::Impl {
   net::ip::tcp::endpoint endpoint() const { return listener_.endpoint(); }
 
  private:
-  void Run(net::io_context& context) {
-    const bool listens = &context == &io_.first();
-    while (!context.stopped()) {
-      try {
-        if (listens && listener_.owes()) {
-          context.run_for(kPause);
-          listener_.Resume();
-        }
-        context.run();
-      } catch (const std::exception& error) {
-        // The handler's session is gone with its handler; the others need not suffer.
-        serving::LogCaught("a connection was dropped", error);
-      }
-    }
-  }
-
   void JoinThreads() {
     large_requests_.stop();
     large_requests_.join();
@@ -108,9 +83,9 @@ class Server::Impl {
   // One thread: large requests wait for each other, not the others for them.
   net::thread_pool large_requests_{1};
   // Destroyed before the service: handlers that never ran go with it, and their sessions with them.
-  IoThreads io_;
+  sockets::IoThreads io_;
   net::steady_timer last_call_;
-  Listener listener_;
+  sockets::Listener listener_;
 };
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -48,7 +48,7 @@ class Method final : public AnyMethod {
   // would be lost.
   void Listen() override {
     const std::lock_guard lock(mutex_);
-    ListenOrOwe();
+    if (!closed_) ListenOrOwe();
   }
 
   void Close() override {

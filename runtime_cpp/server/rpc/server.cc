@@ -5,9 +5,11 @@
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <boost/asio/ip/tcp.hpp>
 #include <future>
 #include <limits>
 #include <optional>
@@ -18,6 +20,8 @@
 #include "rpc/dispatcher.h"
 #include "rpc/patience.h"
 #include "rpc/service.h"
+#include "sockets/io_threads.h"
+#include "sockets/listener.h"
 
 namespace recpile::rpc {
 namespace {
@@ -37,9 +41,12 @@ class Server::Impl {
   explicit Impl(const ServerOptions& options) : options_(options) {}
 
   ~Impl() {
+    // A drain closes the listener, and needs its thread for that.
+    if (!draining_.valid()) io_.Stop();
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());
     if (draining_.valid()) draining_.wait();
+    io_.Stop();
     // The engines have answered; what is left is on its way through the dispatcher.
     while (host_.in_flight > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (service_) service_->Close();
@@ -60,19 +67,16 @@ class Server::Impl {
     // round trips of a request of a few hundred candidates.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kMessageWindowBytes);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
-    // Else a second server on the same port would silently take half of its calls.
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, timeout);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, timeout);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, timeout);
     // Else a client whose machine has gone is never missed while it has no call under way.
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-    const bool v6 = options_.host.find(':') != std::string::npos;
-    host_name_ = v6 ? "[" + options_.host + "]" : options_.host;
-    const std::string wanted = host_name_ + ":" + std::to_string(options_.port);
     RECPILE_ASSIGN_OR_RETURN(const auto credentials, Credentials());
-    builder.AddListeningPort(wanted, credentials, &port_);
+    RECPILE_RETURN_IF_ERROR(listener_.Bind(options_.host, options_.port, "--grpc-port"));
+    acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
     builder.RegisterService(&inference_);
     builder.RegisterService(&health_);
     auto queue = builder.AddCompletionQueue();
@@ -80,11 +84,8 @@ class Server::Impl {
     reading_.emplace(queue.get(), options_.timeout);
     sending_.emplace(queue.get(), options_.timeout);
     dispatcher_.emplace(std::move(queue));
-    if (server_ != nullptr && port_ != 0) return Status();
-    server_ = nullptr;
-    return Status::Unavailable("cannot listen on " + wanted +
-                               ": it is in use or no address of this machine; choose another --grpc-port (0: any "
-                               "free one, off: no gRPC)");
+    if (server_ != nullptr) return Status();
+    return Status::Unavailable("gRPC does not take these settings; its log says why, with GRPC_VERBOSITY=error");
   }
 
   Status Serve(serving::Context context) {
@@ -94,6 +95,8 @@ class Server::Impl {
     service_.emplace(std::move(context), &host_, &inference_, &health_);
     service_->Listen(options_.threads);
     dispatcher_->Start(options_.threads);
+    RECPILE_RETURN_IF_ERROR(listener_.Listen([this](boost::asio::ip::tcp::socket socket) { Hand(std::move(socket)); }));
+    io_.Start([this](boost::asio::io_context& context) { listener_.Run(context); });
     return Status();
   }
 
@@ -116,10 +119,25 @@ class Server::Impl {
     return drained;
   }
 
-  uint16_t port() const { return static_cast<uint16_t>(port_); }
-  std::string address() const { return host_name_ + ":" + std::to_string(port_); }
+  uint16_t port() const { return listener_.endpoint().port(); }
+  std::string address() const {
+    const bool v6 = options_.host.find(':') != std::string::npos;
+    return (v6 ? "[" + options_.host + "]" : options_.host) + ":" + std::to_string(port());
+  }
 
  private:
+  // From here on the connection is gRPC's, to close as well.
+  void Hand(boost::asio::ip::tcp::socket socket) {
+    boost::system::error_code ignored;
+    socket.native_non_blocking(true, ignored);
+    // As gRPC would have told a socket of its own: for how long what has been sent may go unacknowledged.
+    const unsigned milliseconds = static_cast<unsigned>(options_.timeout.count());
+    ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds);
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = socket.release();
+    acceptor_->HandleNewConnection(&connection);
+  }
+
   Result<std::shared_ptr<grpc::ServerCredentials>> Credentials() const {
     if (!options_.tls) return grpc::InsecureServerCredentials();
     RECPILE_ASSIGN_OR_RETURN(const serving::TlsText text, serving::ReadTls(*options_.tls));
@@ -143,13 +161,18 @@ class Server::Impl {
     }
     // What has not come whole by now would be refused anyway, and a client that is stuck would hold up the rest.
     reading_->GiveUpAll();
+    std::promise<void> closed;
+    listener_.Close([&closed] { closed.set_value(); });
+    closed.get_future().wait();
     // Blocks until the calls that have arrived are answered; at the deadline it cancels them.
     server_->Shutdown(deadline_);
   }
 
   const ServerOptions options_;
-  std::string host_name_;
-  int port_ = 0;
+  // gRPC's own does not accept any more, for good, once file descriptors have run out.
+  sockets::IoThreads io_{1};
+  sockets::Listener listener_{&io_};
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   Inference inference_;
   Health health_;
   std::optional<Patience> reading_, sending_;

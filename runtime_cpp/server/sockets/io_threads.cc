@@ -1,6 +1,6 @@
-#include "http/io_threads.h"
+#include "sockets/io_threads.h"
 
-namespace recpile::http {
+namespace recpile::sockets {
 
 IoThreads::IoThreads(int count) {
   for (int i = 0; i < count; ++i) {
@@ -20,4 +20,4 @@ void IoThreads::Stop() {
   threads_.clear();
 }
 
-}  // namespace recpile::http
+}  // namespace recpile::sockets

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-namespace recpile::http {
+namespace recpile::sockets {
 
 // Each has a context of its own, and each connection one of them: nothing of a connection runs twice at once. (Strands
 // would do for threads that share a context, but if memory runs out within Asio's, they stand still or end the
@@ -37,4 +37,4 @@ class IoThreads {
   size_t next_ = 0;
 };
 
-}  // namespace recpile::http
+}  // namespace recpile::sockets

@@ -1,19 +1,29 @@
-#include "http/listener.h"
+#include "sockets/listener.h"
 
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <exception>
 #include <utility>
 
-namespace recpile::http {
+#include "serving/log_caught.h"
+
+namespace recpile::sockets {
 
 namespace net = boost::asio;
 using net::ip::tcp;
 
+namespace {
+
+// Before it is tried again to wait for a connection where there was no memory for that.
+constexpr std::chrono::milliseconds kPause{20};
+
+}  // namespace
+
 Listener::Listener(IoThreads* io) : io_(io), acceptor_(io->first()), retry_(io->first()) {}
 
-Status Listener::Bind(const std::string& host, uint16_t port) {
+Status Listener::Bind(const std::string& host, uint16_t port, const std::string& flag) {
   ErrorCode error;
   tcp::resolver resolver(io_->first());
   const auto flags = tcp::resolver::passive | tcp::resolver::numeric_service;
@@ -30,7 +40,8 @@ Status Listener::Bind(const std::string& host, uint16_t port) {
   if (!error) return Status();
   const std::string address = host + ":" + std::to_string(port);
   if (error == net::error::address_in_use) {
-    return Status::Unavailable(address + " is in use by another process; choose another --http-port (0: any free one)");
+    return Status::Unavailable(address + " is in use by another process; choose another " + flag +
+                               " (0: any free one, off: none)");
   }
   return Status::Unavailable("cannot bind " + address + ": " + error.message());
 }
@@ -45,6 +56,22 @@ Status Listener::Listen(OnConnection on_connection) {
   *owes_ = true;
   Resume();
   return Status();
+}
+
+void Listener::Run(net::io_context& context) {
+  const bool listens = &context == &io_->first();
+  while (!context.stopped()) {
+    try {
+      if (listens && *owes_) {
+        context.run_for(kPause);
+        Resume();
+      }
+      context.run();
+    } catch (const std::exception& error) {
+      // What the handler held is gone with it; the others need not suffer.
+      serving::LogCaught("a connection was dropped", error);
+    }
+  }
 }
 
 void Listener::Resume() {
@@ -92,4 +119,4 @@ void Listener::Close(std::function<void()> closed) {
   });
 }
 
-}  // namespace recpile::http
+}  // namespace recpile::sockets

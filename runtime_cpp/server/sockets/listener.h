@@ -1,4 +1,4 @@
-// The listening socket: claims a port, and later turns incoming connections into sessions.
+// The listening socket: claims a port, and later hands over the connections that come.
 #pragma once
 
 #include <atomic>
@@ -11,12 +11,13 @@
 #include <string>
 #include <utility>
 
-#include "http/io_threads.h"
 #include "recpile/status.h"
+#include "sockets/io_threads.h"
 
-namespace recpile::http {
+namespace recpile::sockets {
 
-// Bind and Listen are called before the I/O threads run; Close from any thread. The object must outlive those threads.
+// Bind and Listen are called before the I/O threads run, Run on each of them; Close from any thread, while they run.
+// The object must outlive those threads.
 class Listener {
  public:
   // Receives each connection, on a socket of one of the I/O threads.
@@ -25,17 +26,16 @@ class Listener {
   explicit Listener(IoThreads* io);
 
   // Claims host:port, so that a conflict shows early; connections are refused until Listen. Port 0: any free one.
-  // kInvalidArgument: no such host. kUnavailable: the port is taken or may not be used.
-  Status Bind(const std::string& host, uint16_t port);
+  // `flag` is what chooses the port, for errors. kInvalidArgument: no such host. kUnavailable: the port is taken or may
+  // not be used.
+  Status Bind(const std::string& host, uint16_t port, const std::string& flag);
   Status Listen(OnConnection on_connection);
+
+  // Runs a context of the I/O threads until it is stopped, whatever handlers throw.
+  void Run(boost::asio::io_context& context);
 
   // Accepts what the kernel has already queued for us, stops listening, and then calls `closed` (on an I/O thread).
   void Close(std::function<void()> closed);
-
-  // Memory may run out at any place between two connections, and then the next one is not waited for. Whoever runs the
-  // I/O threads asks from time to time while it `owes` that, and has it made up for. May throw std::bad_alloc again.
-  bool owes() const { return *owes_; }
-  void Resume();
 
   // What was bound: the address and the port in numbers.
   boost::asio::ip::tcp::endpoint endpoint() const { return endpoint_; }
@@ -58,6 +58,9 @@ class Listener {
     std::shared_ptr<std::atomic<bool>> owes_;
   };
 
+  // Memory may run out at any place between two connections, and then the next one is not waited for: that is owed.
+  // Makes up for it. May throw std::bad_alloc again.
+  void Resume();
   void Accept(Turn turn);
   void OnAccept(Turn turn, ErrorCode error, boost::asio::ip::tcp::socket socket);
   void Hand(boost::asio::ip::tcp::socket socket);
@@ -70,4 +73,4 @@ class Listener {
   const std::shared_ptr<std::atomic<bool>> owes_ = std::make_shared<std::atomic<bool>>(false);
 };
 
-}  // namespace recpile::http
+}  // namespace recpile::sockets
