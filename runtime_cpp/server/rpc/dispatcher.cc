@@ -28,6 +28,7 @@ Dispatcher::Dispatcher(std::unique_ptr<grpc::ServerCompletionQueue> queue)
     : queue_(std::move(queue)), inbox_(queue_.get()) {}
 
 Dispatcher::~Dispatcher() {
+  while (inbox_.busy()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   queue_->Shutdown();
   if (threads_.empty()) Run();
   for (std::thread& thread : threads_) thread.join();
@@ -67,6 +68,11 @@ void Dispatcher::Run() {
 }
 
 void Dispatcher::Inbox::Post(Task task) {
+  struct Counted {
+    explicit Counted(std::atomic<int>* count) : count(count) { ++*count; }
+    ~Counted() { --*count; }
+    std::atomic<int>* const count;
+  } const counted(&posting_);
   {
     const std::lock_guard lock(mutex_);
     tasks_.push_back(std::move(task));

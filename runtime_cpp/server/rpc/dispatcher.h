@@ -22,7 +22,7 @@ class Dispatcher {
   using Task = std::function<void()>;
 
   explicit Dispatcher(std::unique_ptr<grpc::ServerCompletionQueue> queue);
-  // Handles what is still pending. The server must have been shut down, and nothing may be posted any more.
+  // Handles what is still pending. The server must have been shut down, and the last task have begun.
   ~Dispatcher();
 
   grpc::ServerCompletionQueue* queue() { return queue_.get(); }
@@ -45,12 +45,15 @@ class Dispatcher {
     explicit Inbox(grpc::ServerCompletionQueue* queue) : queue_(queue) {}
     void Post(Task task);
     void Proceed(bool ok) override;
+    // Whether a Post is under way: its task may be over before it is.
+    bool busy() const { return posting_ > 0; }
 
    private:
     grpc::ServerCompletionQueue* const queue_;
     std::mutex mutex_;
     std::vector<Task> tasks_;  // guarded by mutex_
     bool woken_ = false;       // guarded by mutex_: the alarm is set and has not been handled
+    std::atomic<int> posting_ = 0;
     std::mutex setting_;
     grpc::Alarm alarm_;  // guarded by setting_
   };

@@ -41,8 +41,8 @@ class Server::Impl {
   explicit Impl(const ServerOptions& options) : options_(options) {}
 
   ~Impl() {
-    // A drain closes the listener, and needs its thread for that.
-    if (!draining_.valid()) io_.Stop();
+    // What is handed to gRPC once it has been shut down is never closed.
+    draining_.valid() ? listener_closed_.wait() : io_.Stop();
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());
     if (draining_.valid()) draining_.wait();
@@ -161,9 +161,8 @@ class Server::Impl {
     }
     // What has not come whole by now would be refused anyway, and a client that is stuck would hold up the rest.
     reading_->GiveUpAll();
-    std::promise<void> closed;
-    listener_.Close([&closed] { closed.set_value(); });
-    closed.get_future().wait();
+    listener_.Close([this] { closed_.set_value(); });
+    listener_closed_.wait();
     // Blocks until the calls that have arrived are answered; at the deadline it cancels them.
     server_->Shutdown(deadline_);
   }
@@ -172,6 +171,8 @@ class Server::Impl {
   // gRPC's own does not accept any more, for good, once file descriptors have run out.
   sockets::IoThreads io_{1};
   sockets::Listener listener_{&io_};
+  std::promise<void> closed_;
+  std::shared_future<void> listener_closed_{closed_.get_future()};
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   Inference inference_;
   Health health_;

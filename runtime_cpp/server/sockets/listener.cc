@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <exception>
@@ -33,9 +34,14 @@ Status Listener::Bind(const std::string& host, uint16_t port, const std::string&
   }
   const tcp::endpoint wanted = found.begin()->endpoint();
   acceptor_.open(wanted.protocol(), error);
-  // Without it a restarted server would have to wait until the old connections' TIME_WAIT is over.
-  if (!error) acceptor_.set_option(net::socket_base::reuse_address(true), error);
+  if (!error && wanted.protocol() == tcp::v6()) acceptor_.set_option(net::ip::v6_only(false), error);
+  // Alone, for of two that share the address, and do not listen yet, both would have it ...
   if (!error) acceptor_.bind(wanted, error);
+  if (error == net::error::address_in_use) {
+    // ... or else a restarted server would have to wait until the old connections' TIME_WAIT is over.
+    acceptor_.set_option(net::socket_base::reuse_address(true), error);
+    if (!error) acceptor_.bind(wanted, error);
+  }
   if (!error) endpoint_ = acceptor_.local_endpoint(error);
   if (!error) return Status();
   const std::string address = host + ":" + std::to_string(port);
@@ -48,7 +54,9 @@ Status Listener::Bind(const std::string& host, uint16_t port, const std::string&
 
 Status Listener::Listen(OnConnection on_connection) {
   ErrorCode error;
-  acceptor_.listen(net::socket_base::max_listen_connections, error);
+  // Of the connections, whose socket inherits it: when they are in TIME_WAIT the next server may have the address.
+  acceptor_.set_option(net::socket_base::reuse_address(true), error);
+  if (!error) acceptor_.listen(net::socket_base::max_listen_connections, error);
   if (error) {
     return Status::Unavailable("cannot listen on port " + std::to_string(endpoint_.port()) + ": " + error.message());
   }
@@ -88,8 +96,9 @@ void Listener::Accept(Turn turn) {
 }
 
 void Listener::OnAccept(Turn turn, ErrorCode error, tcp::socket socket) {
-  if (!acceptor_.is_open() || error == net::error::operation_aborted) return turn.Fulfil();
+  // Also if it has been closed in between.
   if (!error) Hand(std::move(socket));
+  if (!acceptor_.is_open() || error == net::error::operation_aborted) return turn.Fulfil();
   if (!error || error == net::error::connection_aborted) return Accept(std::move(turn));
   // Most likely out of file descriptors. At once it would only fail again.
   spdlog::warn("cannot accept a connection: {}; trying again in 100 ms", error.message());
@@ -105,17 +114,22 @@ void Listener::Hand(tcp::socket socket) {
 }
 
 void Listener::Close(std::function<void()> closed) {
-  net::post(io_->first(), [this, closed = std::move(closed)] {
+  net::post(io_->first(), [this, closed = std::move(closed)]() mutable {
     ErrorCode error;
     acceptor_.non_blocking(true, error);
     while (!error) {
-      tcp::socket socket{net::any_io_executor(io_->Next().get_executor())};
-      acceptor_.accept(socket, error);
-      if (!error) Hand(std::move(socket));
+      try {
+        tcp::socket socket{net::any_io_executor(io_->Next().get_executor())};
+        acceptor_.accept(socket, error);
+        if (!error) Hand(std::move(socket));
+      } catch (const std::exception& thrown) {
+        serving::LogCaught("a connection was dropped", thrown);
+      }
     }
     retry_.cancel();
     acceptor_.close(error);
-    closed();
+    // Behind the connection that may have been accepted just now, and is not handed over yet.
+    net::post(io_->first(), std::move(closed));
   });
 }
 

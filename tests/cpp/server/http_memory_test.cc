@@ -42,7 +42,9 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
   void Sweep(const std::string& request, unsigned expected = 200) {
     ASSERT_EQ(Ask(request), expected);
     size_t nth = 0;
-    for (bool failed = true; failed; ++nth) {
+    // Some come when the answer has been given, and do not fail each time.
+    for (int spared = 0; spared < 5; ++nth) {
+      bool failed = false;
       unsigned status;
       {
         const FailingNew failing(nth, GetParam());
@@ -52,6 +54,7 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
       ASSERT_TRUE(status == expected || status == 503 || status == 500 || status == 0)
           << "allocation " << nth << ": " << status;
       ASSERT_TRUE(failed || status == expected) << "nothing failed, and yet: " << status;
+      spared = failed ? 0 : spared + 1;
       ASSERT_EQ(Ask(request), expected) << "after allocation " << nth;
     }
     EXPECT_GT(nth, 5u);
@@ -64,6 +67,14 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
 TEST_P(HttpMemoryTest, NoClientWaitsInVainAndTheNextIsAccepted) { Sweep(testing::Get("/v2/health/live")); }
 
 TEST_P(HttpMemoryTest, NorDoesOneThatSendsJson) { Sweep(testing::Post(testing::kInferJson)); }
+
+// So much that it is decoded on another thread.
+TEST_P(HttpMemoryTest, NorDoesOneThatSendsMuchJson) {
+  std::string rows;
+  for (int i = 0; i < 12'000; ++i) rows += i == 0 ? "[1,2,3,4]" : ",[1,2,3,4]";
+  Sweep(testing::Post(R"({"inputs":[{"name":"dense","datatype":"FP32","shape":[12000,4],"data":[)" + rows +
+                      R"(]}],"outputs":[{"name":"score","parameters":{"binary_data":true}}]})"));
+}
 
 TEST_P(HttpMemoryTest, NorDoesOneThatSendsBinaryTensors) {
   const std::string json =
