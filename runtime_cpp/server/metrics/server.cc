@@ -35,10 +35,11 @@ Result<std::unique_ptr<Server>> Server::Bind(const ServerOptions& options) {
   try {
     return std::unique_ptr<Server>(new Server(std::make_unique<Impl>(host, wanted)));
   } catch (const std::exception&) {
-    // CivetWeb does not say why.
-    return Status::Unavailable("cannot listen on " + wanted +
-                               ": it is in use or no address of this machine; choose another --metrics-port (0: any "
-                               "free one, off: no metrics)");
+    // CivetWeb does not say why. Distributions build it without IPv6.
+    return Status::Unavailable("cannot listen on " + wanted + ": it is in use" +
+                               (v6 ? ", no address of this machine, or IPv6, which the library for metrics may not know"
+                                   : " or no address of this machine") +
+                               "; choose another --metrics-port (0: any free one, off: no metrics)");
   }
 }
 
