@@ -10,7 +10,9 @@
 #include "kserve/infer_codec.h"
 #include "kserve/metadata.h"
 #include "kserve/request_json.h"
+#include "serving/rest.h"
 #include "serving/traceparent.h"
+#include "sockets/listener.h"
 
 namespace recpile::http {
 namespace {
@@ -105,6 +107,7 @@ std::optional<Response> Service::RefuseEarly(const RequestHead& head, std::strin
   if (!found.ok()) return std::nullopt;
   Pending pending{.model = found.value(), .started = started, .traceparent = head.traceparent};
   Status status = serving::CheckRoom(pending.model, started);
+  std::chrono::microseconds timeout{0};
   const Result<std::optional<size_t>> length = ParseJsonLength(head.json_length);
   // Where nothing waits, there is time.
   const bool readable = length.ok() && length.value() && *length.value() <= beginning.size();
@@ -112,10 +115,12 @@ std::optional<Response> Service::RefuseEarly(const RequestHead& head, std::strin
     if (auto peeked = kserve::PeekInferRequest(beginning.substr(0, *length.value()))) {
       pending.id = std::move(peeked->id);
       peeked->request.arrived = started;
+      timeout = std::chrono::microseconds(peeked->request.timeout_microseconds);
       status = serving::CheckTime(pending.model, peeked->request, started);
     }
   }
   if (status.ok()) return std::nullopt;
+  sockets::Listener::Rest(serving::RestAfterRefusal(timeout));
   return Finished(pending, status);
 }
 

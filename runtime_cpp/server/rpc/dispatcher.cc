@@ -2,12 +2,12 @@
 
 #include <grpc/support/time.h>
 
-#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <utility>
 
 #include "serving/log_caught.h"
+#include "serving/rest.h"
 
 namespace recpile::rpc {
 namespace {
@@ -40,12 +40,7 @@ void Dispatcher::Start(int threads) {
 
 void Dispatcher::Post(Task task) { inbox_.Post(std::move(task)); }
 
-void Dispatcher::Rest(std::chrono::microseconds timeout) {
-  constexpr int64_t kWithoutTimeout = 1000;
-  constexpr int64_t kMost = 3000;
-  constexpr int64_t kShare = 32;
-  rest_us_ = timeout.count() == 0 ? kWithoutTimeout : std::min<int64_t>(timeout.count() / kShare, kMost);
-}
+void Dispatcher::Rest(std::chrono::microseconds timeout) { rest_us_ = serving::RestAfterRefusal(timeout).count(); }
 
 void Dispatcher::Run() {
   const gpr_timespec at_once = gpr_inf_past(GPR_CLOCK_MONOTONIC);

@@ -34,9 +34,7 @@ class Dispatcher {
   void Post(Task task);
 
   // When a request with such a timeout (0: none) was refused for lack of time or room: looks away for a while, once,
-  // when nothing is left to do. To look at each request as it comes interrupts what computes, and runs all of gRPC out
-  // of cold caches; handled several at a time they cost half as much. A small part of the timeout, for those that are
-  // accepted wait too, and are likely to have a similar one.
+  // when nothing is left to do (serving/rest.h).
   void Rest(std::chrono::microseconds timeout);
 
  private:

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <exception>
+#include <thread>
 #include <utility>
 
 #include "serving/log_caught.h"
@@ -19,6 +20,8 @@ namespace {
 
 // Before it is tried again to wait for a connection where there was no memory for that.
 constexpr std::chrono::milliseconds kPause{20};
+
+thread_local std::chrono::microseconds rest{0};
 
 }  // namespace
 
@@ -74,13 +77,19 @@ void Listener::Run(net::io_context& context) {
         context.run_for(kPause);
         Resume();
       }
-      context.run();
+      context.run_one();
+      if (rest.count() == 0) continue;
+      while (context.poll() > 0) {
+      }
+      std::this_thread::sleep_for(std::exchange(rest, std::chrono::microseconds(0)));
     } catch (const std::exception& error) {
       // What the handler held is gone with it; the others need not suffer.
       serving::LogCaught("a connection was dropped", error);
     }
   }
 }
+
+void Listener::Rest(std::chrono::microseconds time) { rest = time; }
 
 void Listener::Resume() {
   if (!owes_->exchange(false)) return;

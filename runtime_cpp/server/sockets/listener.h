@@ -5,6 +5,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/error.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,6 +34,9 @@ class Listener {
 
   // Runs a context of the I/O threads until it is stopped, whatever handlers throw.
   void Run(boost::asio::io_context& context);
+
+  // On an I/O thread: looks away for so long, once, when nothing is left to do.
+  static void Rest(std::chrono::microseconds time);
 
   // Accepts what the kernel has already queued for us, stops listening, and then calls `closed` (on an I/O thread).
   void Close(std::function<void()> closed);
