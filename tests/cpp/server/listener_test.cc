@@ -66,6 +66,7 @@ TEST(Listener, HandsOverAllThatCameBeforeItHasClosed) {
   listener.Close([&] { closed.set_value(come); });
   io.Start([&](boost::asio::io_context& running) { listener.Run(running); });
   EXPECT_EQ(closed.get_future().get(), 2);
+  io.Stop();
 }
 
 TEST(Listener, EveryAddressOfVersionSixIsEveryAddressOfVersionFourToo) {
