@@ -94,10 +94,13 @@ TEST(RpcServer, AnEngineThatDropsARequestLeavesNoClientWithoutAnAnswer) {
 class Silent {
  public:
   explicit Silent(const Server& server)
-      : stub_(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials())) {
+      : channel_(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials())), stub_(channel_) {
     call_ = stub_.PrepareCall(&context_, "/inference.GRPCInferenceService/ModelInfer", &queue_);
     call_->StartCall(this);
     Next();
+    // The connection's next call is handed over behind it, so now the server has both.
+    Stub next(channel_);
+    EXPECT_EQ(Ask(next, {1, 2, 3, 4}), 10);
   }
   ~Silent() { queue_.Shutdown(); }
 
@@ -118,6 +121,7 @@ class Silent {
 
   PatientContext context_;
   grpc::CompletionQueue queue_;
+  const std::shared_ptr<grpc::Channel> channel_;
   grpc::GenericStub stub_;
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
 };
