@@ -28,6 +28,7 @@ Dispatcher::Dispatcher(std::unique_ptr<grpc::ServerCompletionQueue> queue)
     : queue_(std::move(queue)), inbox_(queue_.get()) {}
 
 Dispatcher::~Dispatcher() {
+  // By looking, for a moment at most: to be told, the inbox would have to be touched after a Post's last act in it.
   while (inbox_.busy()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   queue_->Shutdown();
   if (threads_.empty()) Run();
