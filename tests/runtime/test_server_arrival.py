@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -25,9 +26,10 @@ def server(tiny) -> Iterator[ServerProcess]:
 
 @contextmanager
 def stands_still(server: ServerProcess) -> Iterator[None]:
-    """As on a machine that has no time for it."""
+    """As on a machine that has no time for it; from when all its threads have stopped, which the signal does not await."""
     server.process.send_signal(signal.SIGSTOP)
     try:
+        os.waitid(os.P_PID, server.process.pid, os.WSTOPPED)
         yield
     finally:
         server.process.send_signal(signal.SIGCONT)
