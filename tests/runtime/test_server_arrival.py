@@ -26,7 +26,7 @@ def server(tiny) -> Iterator[ServerProcess]:
 
 @contextmanager
 def stands_still(server: ServerProcess) -> Iterator[None]:
-    """As on a machine that has no time for it; from when all its threads have stopped, which the signal does not await."""
+    """As on a machine that has no time for it; every thread has stopped when it begins."""
     server.process.send_signal(signal.SIGSTOP)
     try:
         os.waitid(os.P_PID, server.process.pid, os.WSTOPPED)
