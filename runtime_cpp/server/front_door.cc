@@ -18,7 +18,7 @@ Status FrontDoor::Bind(const CommandLine& options) {
 }
 
 Status FrontDoor::Serve(const serving::Context& context) {
-  if (metrics_) metrics_->Serve(context.models, context.span_counts);
+  if (metrics_) metrics_->Serve(context);
   if (http_) RECPILE_RETURN_IF_ERROR(http_->Serve(context));
 #ifdef RECPILE_GRPC
   if (grpc_) RECPILE_RETURN_IF_ERROR(grpc_->Serve(context));

@@ -1,6 +1,7 @@
 // recpile-server: loads artifacts and serves them until it is told to stop.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 
 #include "allocator.h"
 #include "base/cores.h"
+#include "base/memory.h"
 #include "base/priority.h"
 #include "engine_model.h"
 #include "file_limit.h"
@@ -78,9 +80,19 @@ std::string Served(const serving::Models& models) {
   return text;
 }
 
+// A quarter of the memory, if nobody says how many. Where the kernel does not tell how much there is: 1 GiB.
+uint64_t PendingBytes(const CommandLine& options, uint64_t max_request_bytes) {
+  if (options.max_pending_bytes > 0) return options.max_pending_bytes;
+  const uint64_t available = AvailableMemory();
+  return std::max(available == 0 ? uint64_t{1} << 30 : available / 4, 2 * max_request_bytes);
+}
+
 int Serve(CommandLine options) {
+  const uint64_t limit = options.http ? options.http->max_request_bytes : options.grpc->max_request_bytes;
   // Destroyed in the opposite order: the ports go first, then the models, and the reaper stops their engines, whose
-  // last answers are recorded and traced.
+  // last answers are recorded and traced, and give back what their requests held.
+  serving::ByteBudget budget(PendingBytes(options, limit));
+  if (options.grpc) options.grpc->max_pending_bytes = budget.limit();
   std::unique_ptr<tracing::Tracing> tracing;
   if (auto begun = tracing::Tracing::Begin(options.trace_file, options.otlp, options.otlp_sample_ratio); begun.ok()) {
     tracing = std::move(begun).value();
@@ -98,7 +110,7 @@ int Serve(CommandLine options) {
   reaper.Post([&options] { LowerThreadPriority(options.load_nice); });
   serving::Models models;
   std::unique_ptr<serving::Repository> repository;
-  const uint64_t limit = options.http ? options.http->max_request_bytes : options.grpc->max_request_bytes;
+  spdlog::info("requests may hold {} MiB at once (--max-pending-bytes)", budget.limit() >> 20);
   serving::SharedMemory memory(limit);
   FrontDoor door;
   std::atomic<bool> open = false;
@@ -126,6 +138,7 @@ int Serve(CommandLine options) {
   const Status serving = door.Serve({.models = &models,
                                      .repository = repository.get(),
                                      .memory = options.shared_memory ? &memory : nullptr,
+                                     .budget = &budget,
                                      .server_version = RECPILE_VERSION,
                                      .log = tracing->OnRequest(RequestLog(options)),
                                      .trace = tracing->on(),

@@ -5,45 +5,17 @@
 #include <utility>
 
 #include "option_kinds.h"
+#include "raw_options.h"
 #include "yaml_config.h"
 
 namespace recpile {
 namespace {
 
 constexpr int64_t kDaySeconds = 24 * 60 * 60;
+constexpr int64_t kMost = int64_t{1} << 40;  // bytes
 constexpr int64_t kMany = std::numeric_limits<int32_t>::max();
-#ifdef RECPILE_GRPC
-constexpr bool kHasGrpc = true;
-#else
-constexpr bool kHasGrpc = false;
-#endif
 
-// As the flags give them, before they are put where they belong.
-struct Raw {
-  std::string folder;
-  std::string control = "none";
-  std::string versions = "latest";
-  bool no_verify_checksums = false;
-  std::string timeout_action = "reject";
-  std::string pad_batches = "auto";
-  std::string out_of_range = "error";
-  std::string table_memory = "auto";
-  std::string host = "127.0.0.1";
-  std::string http_port = "8000";
-  std::string grpc_port = kHasGrpc ? "8001" : "off";
-  std::string metrics_port = "8002";
-  uint64_t max_request_bytes = http::ServerOptions().max_request_bytes;
-  int64_t timeout_seconds = 30;
-  serving::TlsFiles tls;
-  recording::RecordingOptions recording;
-  int64_t grace_seconds = 30;
-  std::string log_format = "text";
-  std::string trace_out;
-  int64_t trace_out_megabytes = 64;
-  std::string otlp_endpoint;
-};
-
-void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
+void AddModels(CLI::App& app, CommandLine& options, RawOptions& raw) {
   Text(app, "Models", "--model-name", options.model_name, "NAME",
        "Serve the artifact under this name [the manifest's]");
   Text(app, "Models", "--model-repository", raw.folder, "DIR",
@@ -66,7 +38,7 @@ void AddModels(CLI::App& app, CommandLine& options, Raw& raw) {
       ->group("Models");
 }
 
-void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
+void AddBatching(CLI::App& app, EngineOptions& engine, RawOptions& raw) {
   Number(app, "Batching", "--instances", engine.instances, 0, 4096,
          "Batches of a model that may run side by side; 0: one a core, or fewer if a trial says so");
   app.add_flag("--pin", engine.pin, "Keep each instance to one core")->group("Batching");
@@ -89,7 +61,7 @@ void AddBatching(CLI::App& app, EngineOptions& engine, Raw& raw) {
          "Requests of a model that may wait; one more is refused with 503");
 }
 
-void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
+void AddNetwork(CLI::App& app, CommandLine& options, RawOptions& raw) {
   Text(app, "Network", "--host", raw.host, "HOST [127.0.0.1]", "Address to listen on; 0.0.0.0: all of them");
   Port(app, "--http-port", raw.http_port, "HTTP; 0: any free port");
   Port(app, "--grpc-port", raw.grpc_port, kHasGrpc ? "gRPC" : "gRPC (this build has none)");
@@ -97,8 +69,10 @@ void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
   Number(app, "Network", "--io-threads", options.http->io_threads, 1, 256,
          "Threads that read and write HTTP; the cores belong to the models");
   Number(app, "Network", "--grpc-threads", options.grpc->threads, 1, 256, "Threads that read and write gRPC");
-  Number(app, "Network", "--max-request-bytes", raw.max_request_bytes, 1024, int64_t{1} << 40,
+  Number(app, "Network", "--max-request-bytes", raw.max_request_bytes, 1024, kMost,
          "A larger request is refused: 413, RESOURCE_EXHAUSTED");
+  Number(app, "Network", "--max-pending-bytes", options.max_pending_bytes, 0, kMost,
+         "Of all requests that are being read or wait; 0: a quarter of the memory that is available at the start");
   Number(app, "Network", "--request-timeout-seconds", raw.timeout_seconds, 1, kDaySeconds,
          "For reading a request's header or body, idling between requests, and writing an answer");
   app.add_flag("--shared-memory", options.shared_memory,
@@ -109,7 +83,7 @@ void AddNetwork(CLI::App& app, CommandLine& options, Raw& raw) {
   Text(app, "Network", "--tls-client-ca", raw.tls.client_ca, "FILE", "PEM: let in clients of these authorities only");
 }
 
-void AddRecording(CLI::App& app, Raw& raw) {
+void AddRecording(CLI::App& app, RawOptions& raw) {
   CLI::Option* const record = Text(app, "Recording", "--record", raw.recording.file, "FILE",
                                    "Record live requests and their answers, for `recpile replay`");
   Text(app, "Recording", "--record-share", raw.recording.share, "SHARE [0.01]", "Of the requests, up to 1")
@@ -118,7 +92,7 @@ void AddRecording(CLI::App& app, Raw& raw) {
       ->needs(record);
 }
 
-void AddProcess(CLI::App& app, CommandLine& options, Raw& raw) {
+void AddProcess(CLI::App& app, CommandLine& options, RawOptions& raw) {
   Number(app, "Process", "--grace-seconds", raw.grace_seconds, 0, kDaySeconds, "How long a shutdown may take");
   Choice(app, "Process", "--log-level", options.log_level, {"debug", "info", "warn", "error", "off"},
          "Logs go to stderr");
@@ -140,77 +114,11 @@ void AddProcess(CLI::App& app, CommandLine& options, Raw& raw) {
       ->group("Process");
 }
 
-// What can only be said of options together. Returns what is wrong, or nothing.
-std::string Mistake(const CommandLine& options, const Raw& raw) {
-  if (options.artifact.empty() == raw.folder.empty()) {
-    return "give either an artifact or --model-repository DIR";
-  }
-  if (raw.folder.empty() && (raw.control != "none" || raw.versions != "latest" || !options.load_at_start.empty())) {
-    return "--model-control, --model-versions and --load-model need --model-repository DIR";
-  }
-  if (!raw.folder.empty() && !options.model_name.empty()) {
-    return "--model-name is for one artifact; in a repository a model has its folder's name";
-  }
-  if (raw.tls.certificate.empty() != raw.tls.key.empty()) return "--tls-certificate and --tls-key go together";
-  if (raw.tls.certificate.empty() && !raw.tls.client_ca.empty()) return "--tls-client-ca needs --tls-certificate";
-  if (raw.http_port == "off" && raw.grpc_port == "off") return "--http-port and --grpc-port cannot both be off";
-  if (!raw.otlp_endpoint.empty()) {
-    if (const auto endpoint = tracing::ParseEndpoint(raw.otlp_endpoint); !endpoint.ok()) {
-      return endpoint.status().message();
-    }
-  }
-  if (!kHasGrpc && raw.grpc_port != "off") return "--grpc-port: this build has no gRPC; use off";
-  return "";
-}
-
-// Puts a port where it belongs; `off` leaves nothing there.
-template <typename ServerOptions>
-void SetPort(const std::string& port, const std::string& host, std::optional<ServerOptions>* server) {
-  if (port == "off") return server->reset();
-  (*server)->host = host;
-  (*server)->port = static_cast<uint16_t>(std::stoi(port));
-}
-
-void Finish(const Raw& raw, CommandLine& options) {
-  if (!raw.folder.empty()) {
-    options.repository = serving::RepositoryOptions{
-        .folder = raw.folder,
-        .versions = raw.versions == "all" ? serving::VersionPolicy::kAll : serving::VersionPolicy::kLatest,
-        .control = raw.control == "explicit"};
-  }
-  options.engine.verify_checksums = !raw.no_verify_checksums;
-  options.engine.pad_batches = raw.pad_batches == "always"  ? PadBatches::kAlways
-                               : raw.pad_batches == "never" ? PadBatches::kNever
-                                                            : PadBatches::kAuto;
-  options.engine.timeout_action = raw.timeout_action == "delay" ? TimeoutAction::kDelay : TimeoutAction::kReject;
-  options.engine.out_of_range = raw.out_of_range == "zero" ? OutOfRange::kZero : OutOfRange::kError;
-  options.engine.table_memory = raw.table_memory == "mmap"        ? TableMemory::kMmap
-                                : raw.table_memory == "hugepages" ? TableMemory::kHugePages
-                                                                  : TableMemory::kAuto;
-  options.grace = std::chrono::seconds(raw.grace_seconds);
-  options.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
-  if (!raw.trace_out.empty()) {
-    options.trace_file = {.path = raw.trace_out, .max_bytes = static_cast<uint64_t>(raw.trace_out_megabytes) << 20};
-  }
-  if (!raw.otlp_endpoint.empty()) options.otlp = {.endpoint = tracing::ParseEndpoint(raw.otlp_endpoint).value()};
-  const auto both = [&](auto& server) {
-    server->timeout = std::chrono::seconds(raw.timeout_seconds);
-    server->max_request_bytes = raw.max_request_bytes;
-    if (!raw.tls.certificate.empty()) server->tls = raw.tls;
-  };
-  both(options.http);
-  both(options.grpc);
-  if (!raw.recording.file.empty()) options.recording = raw.recording;
-  SetPort(raw.http_port, raw.host, &options.http);
-  SetPort(raw.grpc_port, raw.host, &options.grpc);
-  SetPort(raw.metrics_port, raw.host, &options.metrics);
-}
-
 }  // namespace
 
 std::variant<CommandLine, int> ParseCommandLine(int argc, char** argv) {
   CommandLine options;
-  Raw raw;
+  RawOptions raw;
   CLI::App app("Serves recpile artifacts over KServe v2 (Open Inference Protocol), HTTP and gRPC.", "recpile-server");
   app.footer(
       "Once ready, one line on stdout says so:\n"
@@ -237,7 +145,7 @@ std::variant<CommandLine, int> ParseCommandLine(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  Finish(raw, options);
+  Finish(raw, &options);
   return options;
 }
 

@@ -34,6 +34,8 @@ struct CommandLine {
   std::optional<rpc::ServerOptions> grpc = rpc::ServerOptions();
   std::optional<metrics::ServerOptions> metrics = metrics::ServerOptions();
 
+  uint64_t max_pending_bytes = 0;  // of requests, over both protocols, until they are answered; 0: what memory allows
+
   bool shared_memory = false;
   std::optional<recording::RecordingOptions> recording;
 

@@ -75,6 +75,7 @@ metrics-port: 0
 io-threads: 2
 grpc-threads: 2
 max-request-bytes: 100000
+max-pending-bytes: 200000
 request-timeout-seconds: 9
 shared-memory: true
 tls-certificate: {pki.server[0]}

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import h2.config
-import h2.connection
-import h2.events
-import h2.settings
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
-from wire import PATIENCE, ask, flat_request, received
+from raw_calls import RawCalls, connect
+from wire import ask, flat_request, received
 
 from recpile.pycompiler.server_process import ServerProcess
 
@@ -38,12 +34,6 @@ def unless_late(action: Callable[[], Any]) -> Any:
         with contextlib.suppress(Exception):
             return action()
     return action()
-
-
-def connect(url: str) -> socket.socket:
-    host, _, port = url.rpartition(":")
-    # Many times as long as the server waits.
-    return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -85,42 +75,6 @@ def test_a_grpc_client_that_says_no_more_and_answers_no_ping(server, sent):
     with connect(server.grpc_url) as connection:
         connection.sendall(sent)
         received(connection)
-
-
-class RawCalls:
-    """gRPC calls, frame by frame. Whatever a call lacks, pings are answered."""
-
-    def __init__(self, connection: socket.socket, **settings: int) -> None:
-        self._connection = connection
-        self._http2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-        ours = {h2.settings.SettingCodes[name]: value for name, value in settings.items()}
-        self._http2.local_settings = h2.settings.Settings(client=True, initial_values=ours)
-        self._http2.initiate_connection()
-
-    def begin(self, method: str, body: bytes = b"", whole: bool = False) -> int:
-        stream = self._http2.get_next_available_stream_id()
-        path = f"/inference.GRPCInferenceService/{method}"
-        headers = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "te": "trailers"}
-        self._http2.send_headers(stream, list((headers | {"content-type": "application/grpc"}).items()))
-        self._http2.send_data(stream, body, end_stream=whole)
-        return stream
-
-    def end(self, stream: int) -> dict[str, str] | None:
-        """How the server ends the call: its last headers; None: it resets the stream instead."""
-        headers: dict[str, str] = {}
-        while True:
-            self._connection.sendall(self._http2.data_to_send())
-            received = self._connection.recv(1 << 16)
-            assert received, "the server closed the connection"
-            for event in self._http2.receive_data(received):
-                if getattr(event, "stream_id", None) != stream:
-                    continue
-                if isinstance(event, (h2.events.ResponseReceived, h2.events.TrailersReceived)):
-                    headers |= {name.decode(): value.decode() for name, value in event.headers or ()}
-                if isinstance(event, h2.events.StreamReset):
-                    return headers if "grpc-status" in headers else None
-                if isinstance(event, h2.events.StreamEnded):
-                    return headers
 
 
 OK, CANCELLED, DEADLINE_EXCEEDED = "0", "1", "4"

@@ -9,6 +9,8 @@
 #include <span>
 #include <string>
 
+#include "serving/byte_budget.h"
+
 namespace recpile::http {
 
 // What is known once the header is read.
@@ -26,6 +28,7 @@ struct Request {
   RequestHead head;
   std::span<const std::byte> body;
   std::shared_ptr<const void> body_owner;  // keeps `body` alive
+  serving::ByteBudget::Share held;         // of its bytes, until it is answered
   // Becomes true when the client has closed the connection and nobody waits for the answer. May be null.
   std::shared_ptr<const std::atomic<bool>> gone;
 };

@@ -19,13 +19,15 @@ namespace recpile::http {
 
 using ErrorCode = boost::beast::error_code;
 
-// Fills `into`, whatever lies there must outlive the operation; then calls `done(error)`. The stream's timer applies.
-template <class Stream, class Done>
-void ReadExactly(Stream& stream, std::span<std::byte> into, Done done) {
+// Fills `into`, whatever lies there must outlive the operation, or stops as soon as `more(bytes read so far)` is false;
+// then calls `done(error, bytes read)`. The stream's timer applies.
+template <class Stream, class More, class Done>
+void ReadWhile(Stream& stream, std::span<std::byte> into, More more, Done done) {
   // As much at once as there is: Asio by itself reads 64 KiB at a time.
-  const auto left = [size = into.size()](ErrorCode error, size_t read) { return error ? 0 : size - read; };
-  boost::asio::async_read(stream, boost::asio::buffer(into.data(), into.size()), left,
-                          [done = std::move(done)](ErrorCode error, size_t) mutable { done(error); });
+  const auto left = [size = into.size(), more = std::move(more)](ErrorCode error, size_t read) mutable {
+    return error || !more(read) ? 0 : size - read;
+  };
+  boost::asio::async_read(stream, boost::asio::buffer(into.data(), into.size()), std::move(left), std::move(done));
 }
 
 // Drops bytes that have arrived, `most` or fewer, without copying them. Returns how many; 0: it knows no way.

@@ -13,6 +13,7 @@
 
 #include "kserve/aligned_buffer.h"
 #include "kserve/binary_tail.h"
+#include "serving/byte_budget.h"
 
 namespace recpile::http {
 
@@ -21,6 +22,8 @@ struct RequestBody {
   struct value_type {
     kserve::AlignedBuffer buffer;
     size_t padding = 0;  // unused bytes in front
+    serving::ByteBudget::Share held;
+    bool refused = false;  // there was no room for it
 
     // Makes room for `length` bytes, if so many are known to come. Throws std::bad_alloc.
     template <class Fields>
@@ -57,6 +60,11 @@ struct RequestBody {
         for (auto it = boost::asio::buffer_sequence_begin(buffers); it != boost::asio::buffer_sequence_end(buffers);
              ++it) {
           const boost::asio::const_buffer part = *it;
+          if (!body_.held.GrowTo(body_.buffer.size() + part.size())) {
+            body_.refused = true;
+            error = make_error_code(boost::system::errc::no_buffer_space);
+            return;
+          }
           body_.buffer.Append(part.data(), part.size());
           taken += part.size();
         }

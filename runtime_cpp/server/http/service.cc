@@ -65,6 +65,7 @@ struct Service::Pending {
   std::string traceparent;
   Done done;
   std::shared_ptr<RequestTrace> trace;
+  serving::ByteBudget::Share held;
 };
 
 Service::Service(serving::Context context) : context_(std::move(context)) {}
@@ -124,6 +125,15 @@ std::optional<Response> Service::RefuseEarly(const RequestHead& head, std::strin
   return Finished(pending, status);
 }
 
+Response Service::RefuseForRoom(const RequestHead& head) const {
+  const Status refused = Status::Unavailable(context_.budget->Refusal());
+  const Route route = ParseTarget(head.target);
+  const auto found = context_.models->Find(route.model, route.version);
+  if (route.endpoint != Endpoint::kModelInfer || !found.ok()) return Failure(refused);
+  found.value()->meter->Answered(refused.code(), Clock::now() - head.arrived);
+  return Finished({.model = found.value(), .started = head.arrived, .traceparent = head.traceparent}, refused);
+}
+
 void Service::Handle(Request request, Done done) {
   const Route route = ParseTarget(request.head.target);
   if (std::optional<Response> refusal = Refuse(request.head, route)) {
@@ -179,8 +189,11 @@ void Service::Infer(Request request, const Route& route, Done done) {
   const Clock::time_point started = request.head.arrived;
   const auto found = context_.models->Find(route.model, route.version);
   if (!found.ok()) return done([status = found.status()] { return Failure(status); });
-  const auto pending = std::make_shared<Pending>(Pending{
-      .model = found.value(), .started = started, .traceparent = request.head.traceparent, .done = std::move(done)});
+  const auto pending = std::make_shared<Pending>(Pending{.model = found.value(),
+                                                         .started = started,
+                                                         .traceparent = request.head.traceparent,
+                                                         .done = std::move(done),
+                                                         .held = std::move(request.held)});
   if (Status room = serving::CheckRoom(pending->model, started); !room.ok()) {
     return pending->done([this, pending, room = std::move(room)] { return Finished(*pending, room); });
   }

@@ -30,6 +30,10 @@ class Service {
   // tells no time: so that the rest need not be read. Counted as any other request.
   std::optional<Response> RefuseEarly(const RequestHead& head, std::string_view beginning) const;
 
+  // For the bytes of a request that is read; and its answer where there is no room for them. Counted likewise.
+  serving::ByteBudget::Share Hold() const { return serving::ByteBudget::Share(context_.budget); }
+  Response RefuseForRoom(const RequestHead& head) const;
+
   // Calls `done` exactly once: before it returns, or later on a thread of an engine or of the repository.
   void Handle(Request request, Done done);
 

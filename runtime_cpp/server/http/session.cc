@@ -1,4 +1,5 @@
-// Making sessions, and reading their requests; session_answer.cc writes the answers.
+// Making sessions, reading their headers and handing on their requests; session_body.cc reads bodies, session_answer.cc
+// writes the answers.
 #include "http/session.h"
 
 #include <spdlog/spdlog.h>
@@ -35,10 +36,9 @@ constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 // JSON of this size takes a millisecond or so to decode.
 constexpr size_t kLargeJson = 64 << 10;
 
-// What a connection keeps for reading, and what it takes for chunks: Beast reads as much at once as there is room for,
-// and without being told makes room for 512 bytes.
+// What a connection keeps for reading: Beast reads as much at once as there is room for, and without being told makes
+// room for 512 bytes.
 constexpr size_t kReadBytes = 4 << 10;
-constexpr size_t kReadChunksBytes = 64 << 10;
 
 }  // namespace
 
@@ -113,51 +113,7 @@ void StreamSession<Stream>::OnHeader(ErrorCode error) {
 }
 
 template <class Stream>
-void StreamSession<Stream>::ReadBody() {
-  Tcp().expires_after(options_.timeout);
-  if (parser_->chunked()) return ReadChunkedBody();
-  const size_t length = static_cast<size_t>(parser_->content_length().value_or(0));
-  if (length > buffer_.size()) {
-    const std::string_view arrived(static_cast<const char*>(buffer_.data().data()), buffer_.size());
-    head_.arrived = LastArrival(Tcp().socket().native_handle());
-    if (std::optional<Response> refusal = service_->RefuseEarly(head_, arrived)) {
-      unread_ = length - buffer_.size();
-      buffer_.clear();
-      return Respond(std::move(*refusal));
-    }
-  }
-  ReadBodyOfLength(length);
-}
-
-template <class Stream>
-void StreamSession<Stream>::ReadBodyOfLength(size_t length) {
-  const auto body = std::make_shared<RequestBody::value_type>();
-  std::byte* rest = nullptr;
-  const size_t arrived = std::min(length, buffer_.size()), left = length - arrived;
-  try {
-    body->Place(parser_->get(), length);
-    body->buffer.Append(buffer_.data().data(), arrived);
-    rest = body->buffer.Extend(left);
-  } catch (const std::bad_alloc&) {
-    return OnReadError(make_error_code(boost::system::errc::not_enough_memory));
-  }
-  buffer_.consume(arrived);
-  if (left == 0) return OnBody(body);
-  ReadExactly(stream_, {rest, left},
-              [self = Self(), body](ErrorCode error) { error ? self->OnReadError(error) : self->OnBody(body); });
-}
-
-template <class Stream>
-void StreamSession<Stream>::ReadChunkedBody() {
-  buffer_.reserve(kReadChunksBytes);
-  bhttp::async_read(stream_, buffer_, *parser_, [self = Self()](ErrorCode error, size_t) {
-    if (error) return self->OnReadError(error);
-    self->OnBody(std::make_shared<const RequestBody::value_type>(std::move(self->parser_->get().body())));
-  });
-}
-
-template <class Stream>
-void StreamSession<Stream>::OnBody(std::shared_ptr<const RequestBody::value_type> body) {
+void StreamSession<Stream>::OnBody(std::shared_ptr<RequestBody::value_type> body) {
   Tcp().expires_never();
   head_.arrived = LastArrival(Tcp().socket().native_handle());
   watch_.Expect();
@@ -172,7 +128,7 @@ void StreamSession<Stream>::OnBody(std::shared_ptr<const RequestBody::value_type
 }
 
 template <class Stream>
-void StreamSession<Stream>::HandleHere(const std::shared_ptr<const RequestBody::value_type>& body) {
+void StreamSession<Stream>::HandleHere(const std::shared_ptr<RequestBody::value_type>& body) {
   const auto waiting = watch_.waiting();
   Handle(body);
   // What is refused at once is not worth two calls of the system.
@@ -185,7 +141,7 @@ void StreamSession<Stream>::HandleHere(const std::shared_ptr<const RequestBody::
 }
 
 template <class Stream>
-void StreamSession<Stream>::HandleElsewhere(const std::shared_ptr<const RequestBody::value_type>& body) {
+void StreamSession<Stream>::HandleElsewhere(const std::shared_ptr<RequestBody::value_type>& body) {
   watch_.Begin(Self());
   net::post(options_.large_requests, [self = Self(), body] {
     try {
@@ -198,9 +154,13 @@ void StreamSession<Stream>::HandleElsewhere(const std::shared_ptr<const RequestB
 }
 
 template <class Stream>
-void StreamSession<Stream>::Handle(const std::shared_ptr<const RequestBody::value_type>& body) {
+void StreamSession<Stream>::Handle(const std::shared_ptr<RequestBody::value_type>& body) {
   const std::shared_ptr<ClientWatch::Waiting> waiting = watch_.waiting();
-  Request request{.head = head_, .body = body->bytes(), .body_owner = body, .gone = {waiting, &waiting->gone}};
+  Request request{.head = head_,
+                  .body = body->bytes(),
+                  .body_owner = body,
+                  .held = std::move(body->held),
+                  .gone = {waiting, &waiting->gone}};
   const auto owed = std::make_shared<Owed>(Self());
   try {
     service_->Handle(std::move(request), [owed, waiting](Service::Finish finish) {
@@ -234,5 +194,9 @@ std::shared_ptr<Session> MakeSession(net::ip::tcp::socket socket, net::ssl::cont
   return std::make_shared<StreamSession<TlsStream>>(TlsStream(PlainStream(std::move(socket)), *tls), options, service,
                                                     std::move(registry));
 }
+
+// What session_body.cc calls.
+template void StreamSession<PlainStream>::OnBody(std::shared_ptr<RequestBody::value_type>);
+template void StreamSession<TlsStream>::OnBody(std::shared_ptr<RequestBody::value_type>);
 
 }  // namespace recpile::http

@@ -52,15 +52,18 @@ class StreamSession final : public Session, public std::enable_shared_from_this<
   void Handshake();
   void ReadHeader();
   void OnHeader(ErrorCode error);
+  void OnBody(std::shared_ptr<RequestBody::value_type> body);
+  // Throw std::bad_alloc, and then nobody will answer.
+  void HandleHere(const std::shared_ptr<RequestBody::value_type>& body);
+  void HandleElsewhere(const std::shared_ptr<RequestBody::value_type>& body);
+  void Handle(const std::shared_ptr<RequestBody::value_type>& body);
+  void OnReadError(ErrorCode error);
+
+  // In session_body.cc.
   void ReadBody();
   void ReadBodyOfLength(size_t length);
   void ReadChunkedBody();
-  void OnBody(std::shared_ptr<const RequestBody::value_type> body);
-  // Throw std::bad_alloc, and then nobody will answer.
-  void HandleHere(const std::shared_ptr<const RequestBody::value_type>& body);
-  void HandleElsewhere(const std::shared_ptr<const RequestBody::value_type>& body);
-  void Handle(const std::shared_ptr<const RequestBody::value_type>& body);
-  void OnReadError(ErrorCode error);
+  Response NoRoom();
 
   // In session_answer.cc. A request that was not read to its end leaves the connection useless for another.
   void RespondAndClose(Response response);

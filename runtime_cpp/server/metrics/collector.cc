@@ -104,11 +104,11 @@ void AddTables(Families* families) {
   AddTableCounter(families, "table_out_of_range_count", "Ids that a table does not have", &TableStats::out_of_range);
 }
 
-// A counter of no model.
-MetricFamily OfServer(const char* name, const char* help, uint64_t value) {
-  MetricFamily family{
-      .name = std::string("recpile_") + name, .help = help, .type = MetricType::Counter, .metric = {{}}};
-  family.metric[0].counter.value = static_cast<double>(value);
+// Of no model.
+MetricFamily OfServer(MetricType type, const char* name, const char* help, uint64_t value) {
+  MetricFamily family{.name = std::string("recpile_") + name, .help = help, .type = type, .metric = {{}}};
+  (type == MetricType::Counter ? family.metric[0].counter.value : family.metric[0].gauge.value) =
+      static_cast<double>(value);
   return family;
 }
 
@@ -126,9 +126,15 @@ std::vector<MetricFamily> Collector::Collect() const {
   AddTables(&families);
   std::vector<MetricFamily> all = families.Take();
   if (spans_ != nullptr) {
-    all.push_back(OfServer("otlp_exported_count", "Requests whose spans a collector took", spans_->exported));
-    all.push_back(
-        OfServer("otlp_dropped_count", "Requests whose spans found no room, or were refused", spans_->dropped));
+    const auto add = [&all](const char* name, const char* help, uint64_t value) {
+      all.push_back(OfServer(MetricType::Counter, name, help, value));
+    };
+    add("otlp_exported_count", "Requests whose spans a collector took", spans_->exported);
+    add("otlp_dropped_count", "Requests whose spans found no room, or were refused", spans_->dropped);
+  }
+  if (budget_ != nullptr) {
+    all.push_back(OfServer(MetricType::Gauge, "pending_bytes", "Of requests that are not answered", budget_->held()));
+    all.push_back(OfServer(MetricType::Gauge, "pending_bytes_limit", "How many there may be", budget_->limit()));
   }
   return all;
 }

@@ -13,8 +13,8 @@ class Server::Impl {
  public:
   Impl(std::string host, const std::string& bind) : host_(std::move(host)), exposer_(bind, /*num_threads=*/2) {}
 
-  void Serve(const serving::Models* models, const serving::SpanCounts* spans) {
-    collector_ = std::make_shared<Collector>(models, spans);
+  void Serve(const serving::Context& context) {
+    collector_ = std::make_shared<Collector>(context);
     exposer_.RegisterCollectable(collector_);
   }
   std::string address() const { return host_ + ":" + std::to_string(exposer_.GetListeningPorts().at(0)); }
@@ -43,7 +43,7 @@ Result<std::unique_ptr<Server>> Server::Bind(const ServerOptions& options) {
   }
 }
 
-void Server::Serve(const serving::Models* models, const serving::SpanCounts* spans) { impl_->Serve(models, spans); }
+void Server::Serve(const serving::Context& context) { impl_->Serve(context); }
 std::string Server::address() const { return impl_->address(); }
 
 }  // namespace recpile::metrics

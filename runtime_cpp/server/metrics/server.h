@@ -7,8 +7,7 @@
 
 #include "metrics/options.h"
 #include "recpile/status.h"
-#include "serving/models.h"
-#include "serving/span_counts.h"
+#include "serving/context.h"
 
 namespace recpile::metrics {
 
@@ -18,8 +17,8 @@ class Server {
   static Result<std::unique_ptr<Server>> Bind(const ServerOptions& options);
   ~Server();
 
-  // From here on GET /metrics answers; 404 before. Both must outlive the server; `spans` may be null.
-  void Serve(const serving::Models* models, const serving::SpanCounts* spans);
+  // From here on GET /metrics answers; 404 before. What `context` points to must outlive the server.
+  void Serve(const serving::Context& context);
 
   std::string address() const;  // "127.0.0.1:8002"
 

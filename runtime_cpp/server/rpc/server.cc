@@ -2,6 +2,7 @@
 
 #include <absl/synchronization/mutex.h>
 #include <google/protobuf/stubs/logging.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -63,6 +64,10 @@ class Server::Impl {
     const int limit = static_cast<int>(std::min<uint64_t>(options_.max_request_bytes, std::numeric_limits<int>::max()));
     const int timeout = static_cast<int>(options_.timeout.count());
     builder.SetMaxReceiveMessageSize(limit);
+    if (options_.max_pending_bytes > 0) {
+      // Beyond it gRPC ends calls, with RESOURCE_EXHAUSTED, and accepts no connections.
+      builder.SetResourceQuota(grpc::ResourceQuota("requests").Resize(options_.max_pending_bytes));
+    }
     // gRPC's defaults, 64 KiB of a message before its sender must wait for leave to go on, in frames of 16 KiB, make
     // round trips of a request of a few hundred candidates.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kMessageWindowBytes);

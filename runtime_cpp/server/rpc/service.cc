@@ -1,32 +1,14 @@
 #include "rpc/service.h"
 
-#include <chrono>
-#include <new>
 #include <utility>
 
 #include "kserve/control_json.h"
 #include "kserve/request_json.h"
 #include "kserve/shared_tensor.h"
 #include "rpc/describe.h"
-#include "rpc/infer_codec.h"
-#include "rpc/infer_message.h"
-#include "rpc/parameters.h"
 #include "rpc/status.h"
-#include "serving/traceparent.h"
 
 namespace recpile::rpc {
-
-using serving::Clock;
-
-// A request that is at the engine.
-struct Service::Pending {
-  Owed<InferCall> call;
-  serving::ModelPtr model;
-  Clock::time_point started;
-  std::shared_ptr<const inference::ModelInferRequest> request;
-  std::vector<kserve::OutputChoice> outputs;
-  std::shared_ptr<RequestTrace> trace;  // null: nobody asks
-};
 
 Service::Service(serving::Context context, CallHost* host, Inference* inference, Health* health)
     : context_(std::move(context)), host_(host), inference_(inference), health_(health) {}
@@ -167,83 +149,6 @@ void Service::ListenToMemory() {
         context_.memory->Unregister(in.name());
         return grpc::Status::OK;
       });
-}
-
-void Service::Infer(const Owed<InferCall>& call) {
-  const Clock::time_point started = Clock::now();
-  if (refusing_) return call->Finish(ToGrpc(Status::Unavailable("the server is shutting down; ask another")));
-  if (const std::optional<grpc::Status> refusal = RefuseEarly(call, started)) return call->Finish(*refusal);
-  const Result<RequestPtr> request = Parse(*call->request());
-  if (!request.ok()) return call->Finish(ToGrpc(request.status()));
-  call->request()->Clear();
-  const auto found = context_.models->Find(request.value()->model_name(), request.value()->model_version());
-  if (!found.ok()) return call->Finish(ToGrpc(found.status()));
-  const auto pending = std::make_shared<Pending>(Pending{call, found.value(), started, request.value(), {}, {}});
-  Result<DecodedCall> decoded = DecodeCall(pending->request, pending->model->info, context_.memory);
-  if (!decoded.ok()) {
-    pending->model->meter->Answered(decoded.status().code(), Clock::now() - started);
-    return call->Finish(Finished(*pending, decoded.status()));
-  }
-  LimitTimeout(call->Deadline(), &decoded.value().request);
-  decoded.value().request.canceled = call->gone();
-  pending->outputs = std::move(decoded.value().outputs);
-  if (context_.trace) pending->trace = decoded.value().request.trace = std::make_shared<RequestTrace>();
-  serving::Submit(pending->model, std::move(decoded.value().request), started, [this, pending](InferResult result) {
-    pending->call.FinishLater([this, pending, result = std::move(result)] { return Finished(*pending, result); });
-  });
-}
-
-std::optional<grpc::Status> Service::RefuseEarly(const Owed<InferCall>& call, Clock::time_point started) const {
-  const MessageTarget target = TargetOf(*call->request());
-  if (target.model.empty()) return std::nullopt;
-  const auto found = context_.models->Find(target.model, target.version);
-  if (!found.ok()) return std::nullopt;
-  Pending pending{call, found.value(), started, nullptr, {}, {}};
-  Status status = serving::CheckRoom(pending.model, started);
-  int64_t timeout = 0;
-  // Where nothing waits, there is time.
-  if (status.ok() && pending.model->queued() > 0) {
-    pending.request = ParseWithoutTensors(*call->request());
-    InferRequest scheduling;
-    if (pending.request == nullptr || !ReadScheduling(pending.request->parameters(), &scheduling).ok()) {
-      return std::nullopt;
-    }
-    LimitTimeout(call->Deadline(), &scheduling);
-    timeout = scheduling.timeout_microseconds;
-    status = serving::CheckTime(pending.model, scheduling, started);
-  }
-  if (status.ok()) return std::nullopt;
-  host_->dispatcher->Rest(std::chrono::microseconds(timeout));
-  return Finished(pending, status);
-}
-
-grpc::Status Service::Finished(const Pending& pending, const InferResult& result) const {
-  const ModelInfo& info = pending.model->info;
-  const std::string id = pending.request == nullptr ? std::string() : pending.request->id();
-  if (context_.log) {
-    const std::string traceparent = pending.call->Header("traceparent");
-    context_.log({.protocol = "grpc",
-                  .model = info.name,
-                  .version = info.version,
-                  .id = id,
-                  .traceparent = serving::ValidTraceparent(traceparent),
-                  .status = result.status(),
-                  .started = pending.started,
-                  .elapsed = Clock::now() - pending.started,
-                  .trace = pending.trace,
-                  .stages = info.stages});
-  }
-  if (!result.ok()) return ToGrpc(result.status());
-  try {
-    google::protobuf::Arena arena;
-    auto* response = google::protobuf::Arena::CreateMessage<inference::ModelInferResponse>(&arena);
-    const Status encoded =
-        EncodeAnswer(info, id, pending.outputs, result.value(), context_.memory, result.left_out, response);
-    if (encoded.ok()) *pending.call->response() = Serialize(*response);
-    return ToGrpc(encoded);
-  } catch (const std::bad_alloc&) {
-    return ToGrpc(Status::Unavailable("out of memory while encoding the answer; retry later"));
-  }
 }
 
 }  // namespace recpile::rpc

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "recpile/status.h"
+#include "serving/byte_budget.h"
 #include "serving/models.h"
 #include "serving/repository.h"
 #include "serving/shared_memory.h"
@@ -43,6 +44,7 @@ struct Context {
   const Models* models = nullptr;
   Repository* repository = nullptr;  // null: one artifact, named on the command line
   SharedMemory* memory = nullptr;    // null: off
+  ByteBudget* budget = nullptr;      // null: without limit
   std::string server_version;
   // Called for each infer request, on a protocol's thread; must be thread-safe and not block. Empty: nobody listens.
   std::function<void(const RequestRecord&)> log;

@@ -64,6 +64,8 @@ TEST(Options, AllOfThemArrive) {
                              "2",
                              "--max-request-bytes",
                              "4096",
+                             "--max-pending-bytes",
+                             "8192",
                              "--request-timeout-seconds",
                              "7",
                              "--grace-seconds",
@@ -86,6 +88,7 @@ TEST(Options, AllOfThemArrive) {
   EXPECT_EQ(options.http->port, 0);
   EXPECT_EQ(options.http->io_threads, 2);
   EXPECT_EQ(options.http->max_request_bytes, 4096u);
+  EXPECT_EQ(options.max_pending_bytes, 8192u);
   EXPECT_EQ(options.http->timeout, std::chrono::seconds(7));
   EXPECT_EQ(options.grace, std::chrono::seconds(0));
   EXPECT_EQ(options.log_level, "debug");
@@ -106,6 +109,7 @@ TEST(Options, MistakesExitWithTwo) {
            {"m.pt2", "--http-port", "-1"},
            {"m.pt2", "--io-threads", "0"},
            {"m.pt2", "--max-batch-size", "many"},
+           {"m.pt2", "--max-request-bytes", "4096", "--max-pending-bytes", "4095"},
            {"m.pt2", "--log-level", "loud"},
        }) {
     EXPECT_EQ(std::get<int>(Parse(arguments)), 2);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "client.h"
@@ -24,17 +25,20 @@ class ServerFixture : public ::testing::Test {
   // Engines answer every request before their server goes.
   ~ServerFixture() override { held_.AnswerAll(); }
 
-  // On any free port.
-  void Start(ServerOptions options = {}) {
+  // On any free port. With room for so many bytes of requests; 0: for any number.
+  void Start(ServerOptions options = {}, uint64_t room = 0) {
     options.port = 0;
     auto server = Server::Bind(options);
     ASSERT_TRUE(server.ok()) << server.status().message();
     server_ = std::move(server).value();
-    const Status served = server_->Serve(held_.Make());
+    serving::Context context = held_.Make();
+    if (room > 0) context.budget = &budget_.emplace(room);
+    const Status served = server_->Serve(std::move(context));
     ASSERT_TRUE(served.ok()) << served.message();
   }
   Client Connect() { return Client(server_->port()); }
 
+  std::optional<serving::ByteBudget> budget_;
   HeldBackend held_;
   std::unique_ptr<Server> server_;
 };

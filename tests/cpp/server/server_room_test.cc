@@ -1,0 +1,118 @@
+// Requests for whose bytes there is no room, over real sockets.
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "server_fixture.h"
+
+namespace recpile::http {
+namespace {
+
+constexpr size_t kLength = sizeof(kInferJson) - 1;
+
+class Room : public ServerFixture {
+ protected:
+  // For two requests and a half.
+  void SetUp() override { Start({}, 2 * kLength + kLength / 2); }
+
+  uint64_t Rejected() {
+    return held_.models()->Find("toy", "").value()->meter->failures(serving::FailureReason::kRejected);
+  }
+
+  // By the test's own time limit at the latest.
+  void WaitUntilHeld(uint64_t bytes) {
+    while (budget_->held() != bytes) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+  // What a request is answered with that the backend need not hold.
+  static void ExpectNoRoom(const Client::Response& answer) {
+    EXPECT_EQ(answer.result_int(), 503u);
+    EXPECT_EQ(answer["Retry-After"], "1");
+    EXPECT_NE(answer.body().find("--max-pending-bytes"), std::string::npos) << answer.body();
+  }
+
+  void ExpectAnswer(Client* client) {
+    client->Send(Post(kInferJson));
+    held_.WaitFor(1);
+    held_.AnswerAll();
+    EXPECT_EQ(client->Receive().body(), kInferAnswer);
+  }
+};
+
+TEST_F(Room, OfRequestsThatWaitIsThereAgainWhenTheyAreAnswered) {
+  Client first = Connect(), second = Connect(), third = Connect();
+  first.Send(Post(kInferJson));
+  second.Send(Post(kInferJson));
+  held_.WaitFor(2);
+  EXPECT_EQ(budget_->held(), 2 * kLength);
+  third.Send(Post(kInferJson));
+  ExpectNoRoom(third.Receive());
+  EXPECT_EQ(Rejected(), 1u);
+  held_.AnswerAll();
+  EXPECT_EQ(first.Receive().body(), kInferAnswer);
+  EXPECT_EQ(second.Receive().body(), kInferAnswer);
+  WaitUntilHeld(0);
+  ExpectAnswer(&third);
+}
+
+TEST_F(Room, IsNotTakenByWhatIsOnlyAnnounced) {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(std::make_unique<Client>(server_->port()));
+    clients.back()->Send("POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n");
+  }
+  Client client = Connect();
+  ExpectAnswer(&client);
+}
+
+TEST_F(Room, ThatEndsInTheMiddleOfABodyEndsTheRequestAndNotTheConnection) {
+  Client client = Connect();
+  const std::string request = Post(std::string(10 * kLength, ' '));
+  const std::string rest(5 * kLength, ' ');
+  client.Send(std::string_view(request).substr(0, request.size() - rest.size()));
+  ExpectNoRoom(client.Receive());
+  EXPECT_EQ(Rejected(), 1u);
+  WaitUntilHeld(0);
+  client.Send(rest);
+  ExpectAnswer(&client);
+}
+
+TEST_F(Room, ThatEndsInTheMiddleOfAChunkedBodyEndsTheConnection) {
+  Client client = Connect();
+  client.Send("POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+  client.Send("1000\r\n" + std::string(0x1000, ' '));
+  ExpectNoRoom(client.Receive());
+  EXPECT_EQ(Rejected(), 1u);
+  WaitUntilHeld(0);
+  EXPECT_TRUE(client.ServerCloses());
+}
+
+TEST_F(Room, OfAClientThatVanishesIsThereAgain) {
+  {
+    Client client = Connect();
+    client.Send(Post(kInferJson).substr(0, 150));
+    while (budget_->held() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    client.Vanish();
+  }
+  WaitUntilHeld(0);
+}
+
+TEST_F(Room, IsNeededForRequestsOfAllKinds) {
+  Client first = Connect(), second = Connect(), third = Connect();
+  first.Send(Post(kInferJson));
+  second.Send(Post(kInferJson));
+  held_.WaitFor(2);
+  const std::string body(kLength, ' ');
+  third.Send("POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size()) +
+             "\r\n\r\n" + body);
+  ExpectNoRoom(third.Receive());
+  EXPECT_EQ(Rejected(), 0u);  // by no model
+  third.Send(Get("/v2/health/ready"));
+  EXPECT_EQ(third.Receive().result_int(), 200u);
+}
+
+}  // namespace
+}  // namespace recpile::http
