@@ -10,14 +10,15 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "kserve/json_text.h"
 #include "kserve/request_json.h"
-#include "nlohmann/json.hpp"
 
 namespace recpile {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using kserve::JsonText;
 
 // "2026-05-17T09:30:00.123Z"
 std::string Timestamp(std::chrono::system_clock::time_point time) {
@@ -31,24 +32,19 @@ std::string Timestamp(std::chrono::system_clock::time_point time) {
   return std::string(text, length) + "." + millis + "Z";
 }
 
-// Text of clients need not be UTF-8.
-std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 // {"time": ..., "level": ..., "message": ...}; what is JSON already follows the time and level.
 class JsonFormatter final : public spdlog::formatter {
  public:
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
     const std::string_view payload(message.payload.data(), message.payload.size());
     const std::string_view level(spdlog::level::to_string_view(message.level).data());
-    Json json = {{"time", Timestamp(message.time)}, {"level", level}};
-    std::string line;
-    if (payload.starts_with('{')) {
-      line = Dump(json);
+    JsonText json = {{"time", Timestamp(message.time)}, {"level", level}};
+    const bool is_json = payload.starts_with('{');
+    if (!is_json) json.Add("message", payload);
+    std::string line = json.text();
+    if (is_json) {
       line.back() = ',';
       line += payload.substr(1);
-    } else {
-      json["message"] = payload;
-      line = Dump(json);
     }
     line += '\n';
     out.append(line.data(), line.data() + line.size());
@@ -57,18 +53,18 @@ class JsonFormatter final : public spdlog::formatter {
 };
 
 // In both formats: what a request was, in the order in which one looks for it. A client's text is cut short.
-Json Describe(const serving::RequestRecord& record) {
-  Json json = {{"event", "request"},
-               {"protocol", record.protocol},
-               {"model", record.model},
-               {"version", record.version},
-               {"status", StatusCodeName(record.status.code())},
-               {"microseconds", std::chrono::duration_cast<std::chrono::microseconds>(record.elapsed).count()}};
-  if (!record.id.empty()) json["id"] = kserve::Excerpt(record.id);
-  if (!record.trace_id.empty()) json["trace_id"] = record.trace_id;
-  if (!record.traceparent.empty()) json["traceparent"] = record.traceparent;
-  if (!record.status.ok()) json["error"] = record.status.message();
-  return json;
+std::vector<JsonText::Member> Describe(const serving::RequestRecord& record) {
+  std::vector<JsonText::Member> fields = {
+      {"protocol", record.protocol},
+      {"model", record.model},
+      {"version", record.version},
+      {"status", StatusCodeName(record.status.code())},
+      {"microseconds", std::chrono::duration_cast<std::chrono::microseconds>(record.elapsed).count()}};
+  if (!record.id.empty()) fields.emplace_back("id", kserve::Excerpt(record.id));
+  if (!record.trace_id.empty()) fields.emplace_back("trace_id", record.trace_id);
+  if (!record.traceparent.empty()) fields.emplace_back("traceparent", record.traceparent);
+  if (!record.status.ok()) fields.emplace_back("error", record.status.message());
+  return fields;
 }
 
 }  // namespace
@@ -82,15 +78,15 @@ void SetUpLog(const CommandLine& options) {
 std::function<void(const serving::RequestRecord&)> RequestLog(const CommandLine& options) {
   if (!options.log_requests) return {};
   if (options.log_format == LogFormat::kJson) {
-    return [](const serving::RequestRecord& record) { spdlog::info("{}", Dump(Describe(record))); };
+    return [](const serving::RequestRecord& record) {
+      JsonText line = {{"event", "request"}};
+      for (const auto& [key, value] : Describe(record)) line.Add(key, value);
+      spdlog::info("{}", line.text());
+    };
   }
   return [](const serving::RequestRecord& record) {
-    const Json fields = Describe(record);
     std::string line;
-    for (const auto& [key, value] : fields.items()) {
-      if (key == "event") continue;
-      line += " " + key + "=" + Dump(value);
-    }
+    for (const auto& [key, value] : Describe(record)) (((line += ' ') += key) += '=') += value.text();
     spdlog::info("request{}", line);
   };
 }

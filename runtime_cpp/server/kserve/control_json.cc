@@ -1,7 +1,7 @@
 #include "kserve/control_json.h"
 
+#include "kserve/json_text.h"
 #include "kserve/request_json.h"
-#include "nlohmann/json.hpp"
 
 namespace recpile::kserve {
 namespace {
@@ -34,13 +34,13 @@ Result<bool> ParseIndexRequest(std::string_view body) {
 }
 
 std::string RepositoryIndexJson(const std::vector<serving::RepositoryEntry>& index, bool ready_only) {
-  nlohmann::ordered_json entries = nlohmann::ordered_json::array();
+  std::vector<JsonText> entries;
   for (const serving::RepositoryEntry& entry : index) {
     if (ready_only && entry.state != "READY") continue;
     entries.push_back(
         {{"name", entry.name}, {"version", entry.version}, {"state", entry.state}, {"reason", entry.reason}});
   }
-  return entries.dump(-1, ' ', false, json::error_handler_t::replace);
+  return JsonText(entries).text();
 }
 
 Status CheckControlRequest(std::string_view body) {
@@ -79,12 +79,12 @@ Result<serving::MemoryRegion> ParseRegisterRequest(std::string_view body, const 
 }
 
 std::string MemoryStatusJson(const std::vector<serving::MemoryRegion>& regions) {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  std::vector<JsonText> list;
   for (const serving::MemoryRegion& region : regions) {
     list.push_back(
         {{"name", region.name}, {"key", region.key}, {"offset", region.offset}, {"byte_size", region.byte_size}});
   }
-  return list.dump(-1, ' ', false, json::error_handler_t::replace);
+  return JsonText(list).text();
 }
 
 }  // namespace recpile::kserve

@@ -4,22 +4,18 @@
 #include "kserve/datatypes.h"
 #include "kserve/infer_codec.h"
 #include "kserve/json_tensor.h"
+#include "kserve/json_text.h"
 #include "kserve/shared_tensor.h"
 #include "kserve/tensor_bytes.h"
-#include "nlohmann/json.hpp"
 
 namespace recpile::kserve {
 namespace {
-
-using nlohmann::json;
-
-std::string Quoted(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
 
 // Whether an output is among the blobs behind the JSON.
 bool InBody(const OutputChoice& choice) { return choice.binary && !choice.shared; }
 
 void AppendOutput(const Tensor& tensor, const OutputChoice& choice, std::string* text) {
-  text->append("{\"name\":").append(Quoted(tensor.name));
+  text->append("{\"name\":").append(QuotedJson(tensor.name));
   text->append(",\"datatype\":\"").append(DatatypeName(tensor.dtype)).append("\",\"shape\":[");
   for (size_t i = 0; i < tensor.shape.size(); ++i) {
     if (i > 0) text->push_back(',');
@@ -44,9 +40,9 @@ Result<EncodedResponse> Encode(const ModelInfo& model, const std::string& id, co
   EncodedResponse encoded;
   std::string& text = encoded.body;
   text.append("{");
-  if (!id.empty()) text.append("\"id\":").append(Quoted(id)).append(",");
-  text.append("\"model_name\":").append(Quoted(model.name));
-  text.append(",\"model_version\":").append(Quoted(model.version));
+  if (!id.empty()) text.append("\"id\":").append(QuotedJson(id)).append(",");
+  text.append("\"model_name\":").append(QuotedJson(model.name));
+  text.append(",\"model_version\":").append(QuotedJson(model.version));
   if (left_out > 0) text.append(",\"parameters\":{\"candidates_left_out\":" + std::to_string(left_out) + "}");
   text.append(",\"outputs\":[");
   size_t binary_bytes = 0;

@@ -3,46 +3,42 @@
 #include <algorithm>
 
 #include "kserve/datatypes.h"
-#include "nlohmann/json.hpp"
+#include "kserve/json_text.h"
 
 namespace recpile::kserve {
 namespace {
 
-// Ordered, so that bodies read in the order in which the protocol's documents list the fields.
-using Json = nlohmann::ordered_json;
+// Bodies read in the order in which the protocol's documents list the fields.
 
-// Text that came from a client (a model's name in a path) need not be UTF-8.
-std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-Json TensorsMetadata(const std::vector<TensorSpec>& specs) {
-  Json tensors = Json::array();
+std::vector<JsonText> TensorsMetadata(const std::vector<TensorSpec>& specs) {
+  std::vector<JsonText> tensors;
   for (const TensorSpec& spec : specs) {
     tensors.push_back({{"name", spec.name}, {"datatype", DatatypeName(spec.dtype)}, {"shape", spec.shape}});
   }
   return tensors;
 }
 
-Json TensorsConfig(const std::vector<TensorSpec>& specs) {
-  Json tensors = Json::array();
+std::vector<JsonText> TensorsConfig(const std::vector<TensorSpec>& specs) {
+  std::vector<JsonText> tensors;
   for (const TensorSpec& spec : specs) {
     tensors.push_back({{"name", spec.name}, {"data_type", ConfigTypeName(spec.dtype)}, {"dims", spec.shape}});
   }
   return tensors;
 }
 
-Json Duration(uint64_t count, uint64_t ns) { return {{"count", count}, {"ns", ns}}; }
-Json Duration(uint64_t count, const Histogram& us) { return Duration(count, static_cast<uint64_t>(us.sum * 1000)); }
+JsonText Duration(uint64_t count, uint64_t ns) { return {{"count", count}, {"ns", ns}}; }
+JsonText Duration(uint64_t count, const Histogram& us) { return Duration(count, static_cast<uint64_t>(us.sum * 1000)); }
 
-Json ModelStats(const serving::ServedModel& model) {
+JsonText ModelStats(const serving::ServedModel& model) {
   const EngineStats stats = model.stats();
   const uint64_t runs = WholeRuns(stats);
   const serving::RequestMeter& meter = *model.meter;
-  const Json inference = {{"success", Duration(meter.successes(), meter.success_ns())},
-                          {"fail", Duration(meter.failures(), meter.failure_ns())},
-                          {"queue", Duration(stats.requests_ok + stats.requests_failed, stats.queue_ns)},
-                          {"compute_input", Duration(runs, stats.coalesce_us)},
-                          {"compute_infer", Duration(runs, stats.infer_us)},
-                          {"compute_output", Duration(runs, stats.split_us)}};
+  const JsonText inference = {{"success", Duration(meter.successes(), meter.success_ns())},
+                              {"fail", Duration(meter.failures(), meter.failure_ns())},
+                              {"queue", Duration(stats.requests_ok + stats.requests_failed, stats.queue_ns)},
+                              {"compute_input", Duration(runs, stats.coalesce_us)},
+                              {"compute_infer", Duration(runs, stats.infer_us)},
+                              {"compute_output", Duration(runs, stats.split_us)}};
   return {{"name", model.info.name},
           {"version", model.info.version},
           {"last_inference", meter.last_ms()},
@@ -66,28 +62,30 @@ std::vector<std::string> Extensions(bool shared_memory) {
 }
 
 std::string ServerMetadataJson(std::string_view version, bool shared_memory) {
-  return Dump({{"name", "recpile"}, {"version", version}, {"extensions", Extensions(shared_memory)}});
+  return JsonText({{"name", "recpile"}, {"version", version}, {"extensions", Extensions(shared_memory)}}).text();
 }
 
 std::string ModelMetadataJson(const ModelInfo& model, const std::vector<serving::ModelPtr>& versions) {
-  Json names = Json::array();
+  std::vector<std::string> names;
   for (const serving::ModelPtr& version : versions) names.push_back(version->info.version);
-  return Dump({{"name", model.name},
-               {"versions", names},
-               {"platform", "recpile"},
-               {"inputs", TensorsMetadata(model.inputs)},
-               {"outputs", TensorsMetadata(model.outputs)}});
+  return JsonText({{"name", model.name},
+                   {"versions", names},
+                   {"platform", "recpile"},
+                   {"inputs", TensorsMetadata(model.inputs)},
+                   {"outputs", TensorsMetadata(model.outputs)}})
+      .text();
 }
 
 std::string ModelConfigJson(const ModelInfo& model) {
   // max_batch_size 0 is Triton's way to say that shapes are complete, with no batch dimension left out in front. The
   // server coalesces requests all the same.
-  return Dump({{"name", model.name},
-               {"platform", "recpile"},
-               {"backend", "recpile"},
-               {"max_batch_size", 0},
-               {"input", TensorsConfig(model.inputs)},
-               {"output", TensorsConfig(model.outputs)}});
+  return JsonText({{"name", model.name},
+                   {"platform", "recpile"},
+                   {"backend", "recpile"},
+                   {"max_batch_size", 0},
+                   {"input", TensorsConfig(model.inputs)},
+                   {"output", TensorsConfig(model.outputs)}})
+      .text();
 }
 
 uint64_t WholeRuns(const EngineStats& stats) {
@@ -95,16 +93,11 @@ uint64_t WholeRuns(const EngineStats& stats) {
 }
 
 std::string ModelStatsJson(const std::vector<serving::ModelPtr>& models) {
-  Json entries = Json::array();
+  std::vector<JsonText> entries;
   for (const serving::ModelPtr& model : models) entries.push_back(ModelStats(*model));
-  Json all;
-  all["model_stats"] = std::move(entries);
-  return Dump(all);
+  return JsonText({{"model_stats", entries}}).text();
 }
 
-std::string ErrorJson(std::string_view message) {
-  // Not as an object: when memory has run out, its destructor may ask for some.
-  return "{\"error\":" + Dump(message) + "}";
-}
+std::string ErrorJson(std::string_view message) { return JsonText({{"error", message}}).text(); }
 
 }  // namespace recpile::kserve

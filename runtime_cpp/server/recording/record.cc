@@ -6,15 +6,15 @@
 #include <limits>
 
 #include "kserve/datatypes.h"
-#include "nlohmann/json.hpp"
+#include "kserve/json_text.h"
 
 namespace recpile::recording {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using kserve::JsonText;
 
 template <typename T>
-Json Described(const T& tensor) {
+JsonText Described(const T& tensor) {
   return {{"name", tensor.name}, {"datatype", kserve::DatatypeName(tensor.dtype)}, {"shape", tensor.shape}};
 }
 
@@ -52,28 +52,28 @@ Pending Begin(const ModelInfo& model, const InferRequest& request) {
 }
 
 std::string EncodeRecord(const Pending& pending, const InferResult& answer, std::chrono::nanoseconds elapsed) {
-  Json json = {{"model", pending.model},
-               {"version", pending.version},
-               {"at_us", Micros(pending.arrived.time_since_epoch())},
-               {"elapsed_us", Micros(elapsed)},
-               {"priority", pending.priority},
-               {"timeout_us", pending.timeout_microseconds},
-               {"partial_ok", pending.partial_ok},
-               {"left_out", answer.left_out},
-               {"status", StatusCodeName(answer.status().code())},
-               {"error", answer.status().message()},
-               {"inputs", Json::array()},
-               {"outputs", Json::array()}};
-  for (const TensorSpec& input : pending.inputs) json["inputs"].push_back(Described(input));
+  std::vector<JsonText> inputs, outputs;
+  for (const TensorSpec& input : pending.inputs) inputs.push_back(Described(input));
   std::string output_bytes;
   if (answer.ok()) {
     for (const Tensor& output : answer.value()) {
-      json["outputs"].push_back(Described(output));
+      outputs.push_back(Described(output));
       output_bytes += Chars(output.data);
     }
   }
-  // Names in a request are a client's text, and need not be UTF-8.
-  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const JsonText json = {{"model", pending.model},
+                         {"version", pending.version},
+                         {"at_us", Micros(pending.arrived.time_since_epoch())},
+                         {"elapsed_us", Micros(elapsed)},
+                         {"priority", pending.priority},
+                         {"timeout_us", pending.timeout_microseconds},
+                         {"partial_ok", pending.partial_ok},
+                         {"left_out", answer.left_out},
+                         {"status", StatusCodeName(answer.status().code())},
+                         {"error", answer.status().message()},
+                         {"inputs", inputs},
+                         {"outputs", outputs}};
+  const std::string& text = json.text();
 
   const size_t size = sizeof(uint32_t) + text.size() + pending.input_bytes.size() + output_bytes.size();
   if (size > std::numeric_limits<uint32_t>::max()) return "";

@@ -9,6 +9,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <charconv>
+#include <exception>
 #include <utility>
 
 #include "tracing/otlp_json.h"
@@ -122,12 +123,11 @@ void OtlpExporter::Export(RequestSpan span) {
 
 void OtlpExporter::Run() {
   std::vector<RequestSpan> batch;
+  batch.reserve(kMostAtOnce);
   std::string body;
   milliseconds pause{0};
   while (Fill(&batch, pause)) {
-    // What is sent again is the same, so that a collector that took it and could not say so need not have it twice.
-    if (body.empty()) body = ExportRequest(batch, server_version_);
-    const Sent sent = Send(body);
+    const Sent sent = Send(batch, &body);
     if (sent == Sent::kLater) {
       pause = std::clamp(pause * 2, kFirstPause, kLongestPause);
       continue;
@@ -156,6 +156,16 @@ bool OtlpExporter::Fill(std::vector<RequestSpan>* batch, milliseconds pause) {
   batch->assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
   waiting_.erase(waiting_.begin(), end);
   return true;
+}
+
+OtlpExporter::Sent OtlpExporter::Send(const std::vector<RequestSpan>& batch, std::string* body) {
+  try {
+    // What is sent again is the same, so that a collector that took it and could not say so need not have it twice.
+    if (body->empty()) *body = ExportRequest(batch, server_version_);
+    return Send(*body);
+  } catch (const std::exception&) {
+    return Sent::kLater;  // there was no memory for it
+  }
 }
 
 OtlpExporter::Sent OtlpExporter::Send(const std::string& body) {

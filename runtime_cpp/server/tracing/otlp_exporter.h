@@ -50,6 +50,8 @@ class OtlpExporter {
   void Run();
   // Waits for spans, or until `pause` is over if there is any; false: there is nothing left to do.
   bool Fill(std::vector<RequestSpan>* batch, std::chrono::milliseconds pause);
+  // `body` is that of `batch`, or empty as yet.
+  Sent Send(const std::vector<RequestSpan>& batch, std::string* body);
   Sent Send(const std::string& body);
 
   const OtlpOptions options_;

@@ -4,13 +4,16 @@
 #include <chrono>
 #include <initializer_list>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
 #include <unordered_map>
 
+#include "kserve/json_text.h"
+
 namespace recpile::tracing {
 namespace {
+
+using kserve::QuotedJson;
 
 // The numbers of opentelemetry/proto/trace/v1/trace.proto.
 constexpr int kInternal = 1, kServer = 2;
@@ -22,11 +25,6 @@ constexpr size_t kMostLinks = 32;
 using Requests = std::vector<const RequestSpan*>;
 using Sharing = std::unordered_map<const BatchTrace*, Requests>;
 
-// A client's text need not be UTF-8.
-std::string Quoted(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 std::string UnixNanoseconds(TraceTime time) {
   // Read once: spans of one request must fit together, and the wall clock may be set.
   static const auto ahead =
@@ -35,7 +33,7 @@ std::string UnixNanoseconds(TraceTime time) {
 }
 
 std::string Text(std::string_view key, const std::string& value) {
-  return "{\"key\":\"" + std::string(key) + "\",\"value\":{\"stringValue\":" + Quoted(value) + "}}";
+  return "{\"key\":\"" + std::string(key) + "\",\"value\":{\"stringValue\":" + QuotedJson(value) + "}}";
 }
 
 // Numbers of 64 bits are text in OTLP's JSON.
@@ -112,7 +110,7 @@ class SpanWriter {
             const std::string& more = "") {
     *out_ += "{\"traceId\":\"" + request.context.trace_id + "\",\"spanId\":\"" + id + "\",";
     if (!parent.empty()) *out_ += "\"parentSpanId\":\"" + parent + "\",";
-    *out_ += "\"name\":" + Quoted(name) + ",\"kind\":" + std::to_string(kind) + ",\"startTimeUnixNano\":\"" +
+    *out_ += "\"name\":" + QuotedJson(name) + ",\"kind\":" + std::to_string(kind) + ",\"startTimeUnixNano\":\"" +
              UnixNanoseconds(start) + "\",\"endTimeUnixNano\":\"" + UnixNanoseconds(end) + "\",\"attributes\":[" +
              attributes + "]" + more + "},";
   }
@@ -121,7 +119,7 @@ class SpanWriter {
     if (request.error.empty()) return "";
     // By convention a server's span is in error only where the server is to blame.
     const std::string code = request.server_error ? ",\"code\":" + std::to_string(kStatusError) : "";
-    return ",\"status\":{\"message\":" + Quoted(request.error) + code + "}";
+    return ",\"status\":{\"message\":" + QuotedJson(request.error) + code + "}";
   }
 
   static std::string Links(const RequestSpan& request, const Requests& beside) {
@@ -157,7 +155,7 @@ std::string ExportRequest(const std::vector<RequestSpan>& requests, const std::s
   std::string body =
       "{\"resourceSpans\":[{\"resource\":{\"attributes\":[" +
       Joined({Text("service.name", "recpile-server"), Text("service.version", server_version)}) +
-      "]},\"scopeSpans\":[{\"scope\":{\"name\":\"recpile-server\",\"version\":" + Quoted(server_version) +
+      "]},\"scopeSpans\":[{\"scope\":{\"name\":\"recpile-server\",\"version\":" + QuotedJson(server_version) +
       "},\"spans\":[";
   SpanWriter writer(&body);
   for (const RequestSpan& request : requests) writer.Add(request, sharing);

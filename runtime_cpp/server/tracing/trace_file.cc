@@ -7,13 +7,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <nlohmann/json.hpp>
+#include <new>
 #include <utility>
+
+#include "kserve/json_text.h"
 
 namespace recpile::tracing {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using kserve::JsonText;
 
 constexpr int kBatches = 1, kRequests = 2;  // shown as processes
 constexpr size_t kWriteFrom = 64 << 10;
@@ -24,10 +26,16 @@ constexpr size_t kMostWaiting = 8 << 20;
 constexpr std::string_view kEnd =
     "{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":1,\"args\":{\"sort_index\":0}}]\n";
 
-std::string Dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 std::string Named(int process, const char* name) {
-  return Dump({{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"args", {{"name", name}}}}) + ",\n";
+  return JsonText({{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"args", {{"name", name}}}}).text() + ",\n";
+}
+
+void End(std::string* text) {
+  try {
+    text->append(kEnd);
+  } catch (const std::bad_alloc&) {
+    // Then it is not ended.
+  }
 }
 
 }  // namespace
@@ -62,28 +70,29 @@ std::string TraceFile::Event(const char* kind, const std::string& name, int proc
     const int64_t ns = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
     return std::to_string(ns / 1000) + "." + std::to_string(1000 + ns % 1000).substr(1);
   };
-  return "{\"name\":" + Dump(name) + ",\"cat\":\"" + kind + "\",\"ph\":\"X\",\"ts\":" + micro(start - opened_) +
-         ",\"dur\":" + micro(end - start) + ",\"pid\":" + std::to_string(process) + ",\"tid\":" + std::to_string(lane) +
-         ",\"args\":" + args + "},\n";
+  return "{\"name\":" + kserve::QuotedJson(name) + ",\"cat\":\"" + kind +
+         "\",\"ph\":\"X\",\"ts\":" + micro(start - opened_) + ",\"dur\":" + micro(end - start) +
+         ",\"pid\":" + std::to_string(process) + ",\"tid\":" + std::to_string(lane) + ",\"args\":" + args + "},\n";
 }
 
 void TraceFile::Batch(const ModelInfo& model, const BatchTrace& batch, TraceTime answered) {
   const auto event = [&](const char* kind, const std::string& name, TraceTime start, TraceTime end,
-                         const Json& args = Json::object()) {
-    return Event(kind, name, kBatches, batch.thread, start, end, Dump(args));
+                         const std::string& args = "{}") {
+    return Event(kind, name, kBatches, batch.thread, start, end, args);
   };
   std::string events = event("batch", "batch of " + std::to_string(batch.candidates), batch.start, answered,
-                             {{"model", model.name},
-                              {"version", model.version},
-                              {"batch", batch.id},
-                              {"requests", batch.requests},
-                              {"candidates", batch.candidates}});
+                             JsonText({{"model", model.name},
+                                       {"version", model.version},
+                                       {"batch", batch.id},
+                                       {"requests", batch.requests},
+                                       {"candidates", batch.candidates}})
+                                 .text());
   events += event("coalesce", "coalesce", batch.start, batch.joined);
   for (size_t i = 0; i < batch.stages.size(); ++i) {
     const StageTrace& stage = batch.stages[i];
     if (stage.end == stage.start) continue;
     events += Event("stage", model.stages[i].name, kBatches, stage.thread, stage.start, stage.end,
-                    Dump({{"kind", model.stages[i].kind}, {"batch", batch.id}}));
+                    JsonText({{"kind", model.stages[i].kind}, {"batch", batch.id}}).text());
   }
   events += event("answer", "answer", batch.end, answered);
   Append(events);
@@ -92,13 +101,13 @@ void TraceFile::Batch(const ModelInfo& model, const BatchTrace& batch, TraceTime
 void TraceFile::Request(const serving::RequestRecord& record) {
   const TraceTime end = record.started + record.elapsed;
   const uint64_t lane = LaneFor(record.started, end);
-  Json args = {{"protocol", record.protocol}, {"model", record.model}, {"version", record.version}};
-  if (!record.id.empty()) args["id"] = record.id.substr(0, 200);
-  if (!record.trace_id.empty()) args["trace_id"] = record.trace_id;
-  if (!record.status.ok()) args["error"] = record.status.message();
+  JsonText args = {{"protocol", record.protocol}, {"model", record.model}, {"version", record.version}};
+  if (!record.id.empty()) args.Add("id", record.id.substr(0, 200));
+  if (!record.trace_id.empty()) args.Add("trace_id", record.trace_id);
+  if (!record.status.ok()) args.Add("error", record.status.message());
   const serving::RunTimes ran = serving::RunTimesOf(record.trace);
-  if (ran.batch != nullptr) args["batch"] = ran.batch->id;
-  std::string events = Event("request", "request", kRequests, lane, record.started, end, Dump(args));
+  if (ran.batch != nullptr) args.Add("batch", ran.batch->id);
+  std::string events = Event("request", "request", kRequests, lane, record.started, end, args.text());
   if (ran.batch != nullptr) {
     events += Event("decode", "decode", kRequests, lane, record.started, ran.submitted);
     events += Event("queue", "queue", kRequests, lane, ran.submitted, ran.start);
@@ -144,7 +153,7 @@ void TraceFile::Run() {
     last = closing_ || ended_;
     std::string text = std::exchange(waiting_, {});
     lock.unlock();
-    if (last) text += kEnd;
+    if (last) End(&text);
     const bool written = text.empty() || Write(text);
     lock.lock();
     if (written) continue;

@@ -1,12 +1,17 @@
 // Memory that runs out at every place where the HTTP server asks for some.
 #include <gtest/gtest.h>
 
+#include <spdlog/spdlog.h>
+
 #include <boost/system/system_error.hpp>
 
 #include "answering_backend.h"
 #include "client.h"
 #include "failing_new.h"
 #include "http/server.h"
+#include "logging.h"
+#include "temporary_folder.h"
+#include "tracing/tracing.h"
 
 namespace recpile::http {
 namespace {
@@ -20,6 +25,11 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
     serving::Context context = backend_.Make();
     context.trace = true;
     context.log = [](const serving::RequestRecord& record) { EXPECT_EQ(record.model, "toy"); };
+    context.memory = &shared_memory_;
+    Start(std::move(context));
+  }
+
+  void Start(serving::Context context) {
     ServerOptions options;
     options.port = 0;
     server_ = std::move(Server::Bind(options)).value();
@@ -61,6 +71,7 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
   }
 
   testing::AnsweringBackend backend_;
+  serving::SharedMemory shared_memory_{1 << 20};
   std::unique_ptr<Server> server_;
 };
 
@@ -93,6 +104,36 @@ TEST_P(HttpMemoryTest, NorDoesOneThatControlsTheServer) {
   Sweep("POST /v2/repository/models/toy/load HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size()) +
             "\r\n\r\n" + body,
         501);
+}
+
+TEST_P(HttpMemoryTest, NorDoesOneThatAsksWhatThereIs) {
+  for (const char* target : {"/v2", "/v2/models/toy", "/v2/models/toy/config", "/v2/models/toy/stats",
+                             "/v2/models/stats", "/v2/systemsharedmemory/status"}) {
+    SCOPED_TRACE(target);
+    Sweep(testing::Get(target));
+  }
+  Sweep("POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+}
+
+TEST_P(HttpMemoryTest, NorDoesOneWhoseRequestIsLoggedAndTraced) {
+  testing::TemporaryFolder folder;
+  const auto tracing = tracing::Tracing::Begin(tracing::TraceFileOptions{.path = folder.path() / "trace"},
+                                               tracing::OtlpOptions{.endpoint = {.host = "127.0.0.1", .port = "1"}}, 1);
+  ASSERT_TRUE(tracing.ok()) << tracing.status().message();
+  spdlog::set_level(spdlog::level::off);  // lines are made all the same
+  CommandLine options;
+  options.log_requests = true;
+  for (const LogFormat format : {LogFormat::kText, LogFormat::kJson}) {
+    options.log_format = format;
+    serving::Context context = backend_.Make();
+    context.trace = true;
+    context.log = tracing.value()->OnRequest(RequestLog(options));
+    Start(std::move(context));
+    Sweep(
+        testing::Post(testing::kInferJson, "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"));
+  }
+  server_.reset();  // which knows the tracing
+  spdlog::set_level(spdlog::level::info);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fails, HttpMemoryTest,
