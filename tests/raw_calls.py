@@ -8,6 +8,7 @@ import socket
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import h2.settings
 from wire import PATIENCE
 
@@ -39,7 +40,7 @@ class RawCalls:
     def send(self, stream: int, count: int) -> int:
         """Sends so many zeros, as fast as they are taken. How many were, before the server ended the call or closed."""
         sent, gone = 0, False
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, h2.exceptions.ProtocolError):
             while sent < count and not gone:
                 window = self._http2.local_flow_control_window(stream)
                 part = min(count - sent, window, self._http2.max_outbound_frame_size)

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -80,7 +81,8 @@ std::string Served(const serving::Models& models) {
   return text;
 }
 
-// A quarter of the memory, if nobody says how many. Where the kernel does not tell how much there is: 1 GiB.
+// A quarter of the memory that the models have left, if nobody says how many. Where the kernel does not tell how much
+// that is: 1 GiB.
 uint64_t PendingBytes(const CommandLine& options, uint64_t max_request_bytes) {
   if (options.max_pending_bytes > 0) return options.max_pending_bytes;
   const uint64_t available = AvailableMemory();
@@ -91,8 +93,7 @@ int Serve(CommandLine options) {
   const uint64_t limit = options.http ? options.http->max_request_bytes : options.grpc->max_request_bytes;
   // Destroyed in the opposite order: the ports go first, then the models, and the reaper stops their engines, whose
   // last answers are recorded and traced, and give back what their requests held.
-  serving::ByteBudget budget(PendingBytes(options, limit));
-  if (options.grpc) options.grpc->max_pending_bytes = budget.limit();
+  std::optional<serving::ByteBudget> budget;
   std::unique_ptr<tracing::Tracing> tracing;
   if (auto begun = tracing::Tracing::Begin(options.trace_file, options.otlp, options.otlp_sample_ratio); begun.ok()) {
     tracing = std::move(begun).value();
@@ -110,7 +111,6 @@ int Serve(CommandLine options) {
   reaper.Post([&options] { LowerThreadPriority(options.load_nice); });
   serving::Models models;
   std::unique_ptr<serving::Repository> repository;
-  spdlog::info("requests may hold {} MiB at once (--max-pending-bytes)", budget.limit() >> 20);
   serving::SharedMemory memory(limit);
   FrontDoor door;
   std::atomic<bool> open = false;
@@ -135,10 +135,12 @@ int Serve(CommandLine options) {
   if (const Status loaded = LoadAtStart(options, &models, repository.get(), recorder.get(), &reaper); !loaded.ok()) {
     return Fail(kExitBadInput, loaded);
   }
+  budget.emplace(PendingBytes(options, limit));
+  spdlog::info("requests may hold {} MiB at once (--max-pending-bytes)", budget->limit() >> 20);
   const Status serving = door.Serve({.models = &models,
                                      .repository = repository.get(),
                                      .memory = options.shared_memory ? &memory : nullptr,
-                                     .budget = &budget,
+                                     .budget = &*budget,
                                      .server_version = RECPILE_VERSION,
                                      .log = tracing->OnRequest(RequestLog(options)),
                                      .trace = tracing->on(),

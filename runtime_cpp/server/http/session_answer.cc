@@ -30,6 +30,8 @@ template <class Stream>
 void StreamSession<Stream>::RespondAndClose(Response response) {
   linger_ = true;
   keep_alive_ = false;
+  // Others need the room that what was read of it takes.
+  if (parser_) parser_->get().body() = {};
   Respond(std::move(response));
 }
 

@@ -103,7 +103,8 @@ class Call final {
     if (!method_->host->reading->End(&reading_)) return Over();
     const Owed<Call> owed(this);
     if (ok) return method_->handle(owed);
-    Finish({grpc::StatusCode::INTERNAL, "Unable to parse request"});
+    Finish({grpc::StatusCode::INTERNAL,
+            "Unable to parse request: it is no such message, larger than 64 KiB, or there is no memory for it"});
   }
 
   void OnSlowRead(bool closing) {

@@ -1,5 +1,5 @@
-// How gRPC reads our requests where memory may run out: gRPC calls the parser on a thread of ours, deep within its own
-// code, which lets what is thrown end the process.
+// How gRPC reads our requests, which may be hostile, where memory may run out: gRPC calls the parser on a thread of
+// ours, deep within its own code, which lets what is thrown end the process.
 #pragma once
 
 #include <grpcpp/impl/codegen/proto_utils.h>
@@ -11,20 +11,27 @@
 
 namespace recpile::rpc {
 
-// gRPC's own way, but for memory that runs out: the call ends with INTERNAL, "Unable to parse request".
+// gRPC's own way, but for messages that are much larger than names and parameters need be, which would be held until
+// their call is over, and for memory that runs out: the call ends with INTERNAL, "Unable to parse request ...".
 template <class Message>
 class GuardedParse {
  public:
+  static constexpr size_t kMostBytes = 64 << 10;
+
   static grpc::Status Serialize(const google::protobuf::MessageLite& message, grpc::ByteBuffer* bytes, bool* own) {
     return grpc::GenericSerialize<grpc::ProtoBufferWriter, Message>(message, bytes, own);
   }
   static grpc::Status Deserialize(grpc::ByteBuffer* bytes, google::protobuf::MessageLite* message) {
     try {
+      if (bytes->Length() > kMostBytes) {
+        bytes->Clear();
+        return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too large"};  // so short a text needs no memory
+      }
       return grpc::GenericDeserialize<grpc::ProtoBufferReader, Message>(bytes, message);
     } catch (const std::bad_alloc&) {
       message->Clear();
       bytes->Clear();
-      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "out of memory"};  // so short a text needs none
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "out of memory"};
     }
   }
 };

@@ -16,8 +16,6 @@ struct ServerOptions {
   // One is plenty: the threads only move and decode bytes, and the cores belong to the stages.
   int threads = 1;
   uint64_t max_request_bytes = 64 << 20;
-  // That gRPC may hold for messages which are still coming. 0: without limit.
-  uint64_t max_pending_bytes = 0;
   // For a connection: until it is set up, and for an answer to a ping when nothing else was heard.
   std::chrono::milliseconds timeout{30'000};
   // A shutdown serves on for so long if there was a call lately, and refuses calls for as long again, before it closes

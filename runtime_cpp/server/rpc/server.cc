@@ -34,6 +34,8 @@ void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::stri
 
 constexpr int kMessageWindowBytes = 1 << 20;
 constexpr int kFrameBytes = 256 << 10;
+// With much less it takes no calls at all.
+constexpr size_t kLeastQuotaBytes = 4 << 20;
 
 }  // namespace
 
@@ -64,9 +66,10 @@ class Server::Impl {
     const int limit = static_cast<int>(std::min<uint64_t>(options_.max_request_bytes, std::numeric_limits<int>::max()));
     const int timeout = static_cast<int>(options_.timeout.count());
     builder.SetMaxReceiveMessageSize(limit);
-    if (options_.max_pending_bytes > 0) {
-      // Beyond it gRPC ends calls, with RESOURCE_EXHAUSTED, and accepts no connections.
-      builder.SetResourceQuota(grpc::ResourceQuota("requests").Resize(options_.max_pending_bytes));
+    builder.SetResourceQuota(quota_);
+    // What is unpacked may be a thousand times as large as what came, and gRPC looks at its size afterwards.
+    for (const auto packed : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+      builder.SetCompressionAlgorithmSupportStatus(packed, false);
     }
     // gRPC's defaults, 64 KiB of a message before its sender must wait for leave to go on, in frames of 16 KiB, make
     // round trips of a request of a few hundred candidates.
@@ -94,6 +97,8 @@ class Server::Impl {
   }
 
   Status Serve(serving::Context context) {
+    // Beyond it gRPC ends calls, with RESOURCE_EXHAUSTED, and lets go of connections without any.
+    if (context.budget != nullptr) quota_.Resize(std::max(context.budget->limit(), kLeastQuotaBytes));
     host_.dispatcher = &*dispatcher_;
     host_.reading = &*reading_;
     host_.sending = &*sending_;
@@ -179,6 +184,7 @@ class Server::Impl {
   std::promise<void> closed_;
   std::shared_future<void> listener_closed_{closed_.get_future()};
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  grpc::ResourceQuota quota_{"requests"};  // of what is still coming
   Inference inference_;
   Health health_;
   std::optional<Patience> reading_, sending_;

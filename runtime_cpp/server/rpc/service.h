@@ -58,9 +58,11 @@ class Service {
   // In service_infer.cc.
   void Infer(const Owed<InferCall>& call);
   // The answer to a request for which there is no room or, as far as all but its tensors tells, no time.
-  std::optional<grpc::Status> RefuseEarly(const Owed<InferCall>& call, serving::Clock::time_point started) const;
+  std::optional<grpc::Status> RefuseEarly(const Owed<InferCall>& call, grpc::ByteBuffer* message,
+                                          serving::Clock::time_point started) const;
   // The answer to a request whose bytes find no room.
-  grpc::Status RefuseForRoom(const Owed<InferCall>& call, serving::Clock::time_point started) const;
+  grpc::Status RefuseForRoom(const Owed<InferCall>& call, grpc::ByteBuffer* message,
+                             serving::Clock::time_point started) const;
   grpc::Status Finished(const Pending& pending, const InferResult& result) const;
 
   const serving::Context context_;

@@ -27,13 +27,16 @@ struct Service::Pending {
 
 void Service::Infer(const Owed<InferCall>& call) {
   const Clock::time_point started = Clock::now();
+  // The call goes on until its client has taken the answer.
+  grpc::ByteBuffer message;
+  message.Swap(call->request());
   if (refusing_) return call->Finish(ToGrpc(Status::Unavailable("the server is shutting down; ask another")));
-  if (const std::optional<grpc::Status> refusal = RefuseEarly(call, started)) return call->Finish(*refusal);
+  if (const auto refusal = RefuseEarly(call, &message, started)) return call->Finish(*refusal);
   serving::ByteBudget::Share held(context_.budget);
-  if (!held.GrowTo(call->request()->Length())) return call->Finish(RefuseForRoom(call, started));
-  const Result<RequestPtr> request = Parse(*call->request());
+  if (!held.GrowTo(message.Length())) return call->Finish(RefuseForRoom(call, &message, started));
+  const Result<RequestPtr> request = Parse(message);
   if (!request.ok()) return call->Finish(ToGrpc(request.status()));
-  call->request()->Clear();
+  message.Clear();
   const auto found = context_.models->Find(request.value()->model_name(), request.value()->model_version());
   if (!found.ok()) return call->Finish(ToGrpc(found.status()));
   const auto pending =
@@ -52,8 +55,9 @@ void Service::Infer(const Owed<InferCall>& call) {
   });
 }
 
-std::optional<grpc::Status> Service::RefuseEarly(const Owed<InferCall>& call, Clock::time_point started) const {
-  const MessageTarget target = TargetOf(*call->request());
+std::optional<grpc::Status> Service::RefuseEarly(const Owed<InferCall>& call, grpc::ByteBuffer* message,
+                                                 Clock::time_point started) const {
+  const MessageTarget target = TargetOf(*message);
   if (target.model.empty()) return std::nullopt;
   const auto found = context_.models->Find(target.model, target.version);
   if (!found.ok()) return std::nullopt;
@@ -62,7 +66,7 @@ std::optional<grpc::Status> Service::RefuseEarly(const Owed<InferCall>& call, Cl
   int64_t timeout = 0;
   // Where nothing waits, there is time.
   if (status.ok() && pending.model->queued() > 0) {
-    pending.request = ParseWithoutTensors(*call->request());
+    pending.request = ParseWithoutTensors(*message);
     InferRequest scheduling;
     if (pending.request == nullptr || !ReadScheduling(pending.request->parameters(), &scheduling).ok()) {
       return std::nullopt;
@@ -76,9 +80,10 @@ std::optional<grpc::Status> Service::RefuseEarly(const Owed<InferCall>& call, Cl
   return Finished(pending, status);
 }
 
-grpc::Status Service::RefuseForRoom(const Owed<InferCall>& call, Clock::time_point started) const {
+grpc::Status Service::RefuseForRoom(const Owed<InferCall>& call, grpc::ByteBuffer* message,
+                                    Clock::time_point started) const {
   const Status refused = Status::Unavailable(context_.budget->Refusal());
-  const MessageTarget target = TargetOf(*call->request());
+  const MessageTarget target = TargetOf(*message);
   const auto found = context_.models->Find(target.model, target.version);
   if (!found.ok()) return ToGrpc(refused);
   found.value()->meter->Answered(refused.code(), Clock::now() - started);

@@ -53,9 +53,11 @@ class ByteBudget {
 
  private:
   bool Take(uint64_t bytes) {
-    if (held_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= limit_) return true;
-    held_.fetch_sub(bytes, std::memory_order_relaxed);
-    return false;
+    uint64_t held = held_.load(std::memory_order_relaxed);
+    do {
+      if (bytes > limit_ - held) return false;
+    } while (!held_.compare_exchange_weak(held, held + bytes, std::memory_order_relaxed));
+    return true;
   }
 
   const uint64_t limit_;

@@ -26,6 +26,7 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
     context.trace = true;
     context.log = [](const serving::RequestRecord& record) { EXPECT_EQ(record.model, "toy"); };
     context.memory = &shared_memory_;
+    context.budget = &large_;
     Start(std::move(context));
   }
 
@@ -72,6 +73,7 @@ class HttpMemoryTest : public ::testing::TestWithParam<FailingNew::Fails> {
 
   testing::AnsweringBackend backend_;
   serving::SharedMemory shared_memory_{1 << 20};
+  serving::ByteBudget large_{1 << 30}, small_{10};
   std::unique_ptr<Server> server_;
 };
 
@@ -97,6 +99,13 @@ TEST_P(HttpMemoryTest, NorDoesOneThatSendsBinaryTensors) {
 
 TEST_P(HttpMemoryTest, NorDoesOneWhoseRequestIsRefused) {
   Sweep(testing::Post(R"({"inputs":[{"name":"stranger","shape":[1,4],"data":[1,2,3,4]}],"outputs":[]})"), 400);
+}
+
+TEST_P(HttpMemoryTest, NorDoesOneForWhoseRequestThereIsNoRoom) {
+  serving::Context context = backend_.Make();
+  context.budget = &small_;
+  Start(std::move(context));
+  Sweep(testing::Post(testing::kInferJson), 503);
 }
 
 TEST_P(HttpMemoryTest, NorDoesOneThatControlsTheServer) {

@@ -62,7 +62,8 @@ TEST_F(Room, IsNotTakenByWhatIsOnlyAnnounced) {
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < 10; ++i) {
     clients.push_back(std::make_unique<Client>(server_->port()));
-    clients.back()->Send("POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n");
+    clients.back()->Send("POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(kLength) +
+                         "\r\n\r\n");
   }
   Client client = Connect();
   ExpectAnswer(&client);
@@ -70,23 +71,47 @@ TEST_F(Room, IsNotTakenByWhatIsOnlyAnnounced) {
 
 TEST_F(Room, ThatEndsInTheMiddleOfABodyEndsTheRequestAndNotTheConnection) {
   Client client = Connect();
-  const std::string request = Post(std::string(10 * kLength, ' '));
-  const std::string rest(5 * kLength, ' ');
-  client.Send(std::string_view(request).substr(0, request.size() - rest.size()));
+  const std::string request = Post(std::string(10 * kLength, ' ')), part(kLength, ' ');
+  client.Send(std::string_view(request).substr(0, request.size() - 9 * kLength));
+  WaitUntilHeld(kLength);
+  client.Send(part);
+  WaitUntilHeld(2 * kLength);
+  client.Send(part);
   ExpectNoRoom(client.Receive());
   EXPECT_EQ(Rejected(), 1u);
   WaitUntilHeld(0);
-  client.Send(rest);
+  for (int i = 0; i < 7; ++i) client.Send(part);
   ExpectAnswer(&client);
+}
+
+TEST_F(Room, ThatEndsWithTheLastPartOfABodyDoesTheSame) {
+  Client client = Connect();
+  const std::string request = Post(std::string(3 * kLength, ' '));
+  client.Send(std::string_view(request).substr(0, request.size() - kLength));
+  WaitUntilHeld(2 * kLength);
+  client.Send(std::string(kLength, ' '));
+  ExpectNoRoom(client.Receive());
+  WaitUntilHeld(0);
+  ExpectAnswer(&client);
+}
+
+TEST_F(Room, ThatIsNotThereForABodyThatComesWithItsHeaderDoesTheSame) {
+  Client client = Connect();
+  client.Send(Post(std::string(3 * kLength, ' ')) + Get("/v2/health/ready"));
+  ExpectNoRoom(client.Receive());
+  EXPECT_EQ(client.Receive().result_int(), 200u);
 }
 
 TEST_F(Room, ThatEndsInTheMiddleOfAChunkedBodyEndsTheConnection) {
   Client client = Connect();
   client.Send("POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+  client.Send("10\r\n" + std::string(0x10, ' ') + "\r\n");
+  WaitUntilHeld(0x10);
   client.Send("1000\r\n" + std::string(0x1000, ' '));
   ExpectNoRoom(client.Receive());
   EXPECT_EQ(Rejected(), 1u);
-  WaitUntilHeld(0);
+  // While the client has not closed.
+  EXPECT_EQ(budget_->held(), 0u);
   EXPECT_TRUE(client.ServerCloses());
 }
 
