@@ -40,6 +40,7 @@ struct Response {
   std::string allow;                  // with 405
   bool retry_after = false;           // with 503
   std::optional<size_t> json_length;  // the answer's Inference-Header-Content-Length
+  std::chrono::microseconds rest{0};  // of a refusal: see serving/rest.h
 };
 
 }  // namespace recpile::http

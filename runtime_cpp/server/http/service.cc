@@ -12,7 +12,6 @@
 #include "kserve/request_json.h"
 #include "serving/rest.h"
 #include "serving/traceparent.h"
-#include "sockets/listener.h"
 
 namespace recpile::http {
 namespace {
@@ -121,8 +120,9 @@ std::optional<Response> Service::RefuseEarly(const RequestHead& head, std::strin
     }
   }
   if (status.ok()) return std::nullopt;
-  sockets::Listener::Rest(serving::RestAfterRefusal(timeout));
-  return Finished(pending, status);
+  Response refusal = Finished(pending, status);
+  refusal.rest = serving::RestAfterRefusal(timeout);
+  return refusal;
 }
 
 Response Service::RefuseForRoom(const RequestHead& head) const {

@@ -10,6 +10,7 @@
 #include "http/arrival.h"
 #include "http/read_body.h"
 #include "http/stream_session.h"
+#include "sockets/listener.h"
 
 namespace recpile::http {
 
@@ -33,6 +34,7 @@ void StreamSession<Stream>::ReadBody() {
     if (std::optional<Response> refusal = service_->RefuseEarly(head_, arrived)) {
       unread_ = length - buffer_.size();
       buffer_.clear();
+      sockets::Listener::Rest(refusal->rest);
       return Respond(std::move(*refusal));
     }
   }
