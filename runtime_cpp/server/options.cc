@@ -72,7 +72,7 @@ void AddNetwork(CLI::App& app, CommandLine& options, RawOptions& raw) {
   Number(app, "Network", "--max-request-bytes", raw.max_request_bytes, 1024, kMost,
          "A larger request is refused: 413, RESOURCE_EXHAUSTED");
   Number(app, "Network", "--max-pending-bytes", options.max_pending_bytes, 0, kMost,
-         "Of all requests that are being read or wait; 0: a quarter of the memory that is available at the start");
+         "Of all requests that are being read or wait; 0: a quarter of the memory that the models leave");
   Number(app, "Network", "--request-timeout-seconds", raw.timeout_seconds, 1, kDaySeconds,
          "For reading a request's header or body, idling between requests, and writing an answer");
   app.add_flag("--shared-memory", options.shared_memory,

@@ -7,7 +7,6 @@ import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -47,15 +46,10 @@ def rows(count: int) -> dict[str, np.ndarray]:
     return {"dense": np.zeros((count, 4), np.float32), "sparse.values": values, "sparse.lengths": lengths}
 
 
-def answered_at_last(server: ServerProcess, protocol: ModuleType) -> None:
-    """As soon as those who took up the room have gone."""
-
-    def answered() -> bool:
-        with contextlib.suppress(InferenceServerException, OSError):
-            return ask(server, protocol, flat_request()).shape == (2,)
-        return False
-
-    wait_for("answer", answered)
+def answers_over_grpc(server: ServerProcess) -> bool:
+    with contextlib.suppress(InferenceServerException):
+        return ask(server, triton_grpc, flat_request()).shape == (2,)
+    return False
 
 
 def part_of_a_request(server: ServerProcess, count: int) -> http.client.HTTPConnection:
@@ -93,7 +87,7 @@ def test_over_grpc_calls_are_ended_where_others_leave_no_room(server):
         grown = resident(server) - before
     assert taken > 2 * ROOM
     assert grown < taken / 2
-    answered_at_last(server, triton_grpc)
+    wait_for("answer, now that they have gone", lambda: answers_over_grpc(server))
 
 
 @pytest.mark.parametrize("protocol", [triton_http, triton_grpc], ids=["http", "grpc"])

@@ -1,11 +1,14 @@
 // A backend whose requests wait until the test answers them.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,6 +27,16 @@ inline std::vector<Tensor> Score(const InferRequest& request) {
   score.data = std::as_bytes(std::span<const float>(*scores));
   score.owner = scores;
   return {score, Tensor{.name = "half", .dtype = DType::kBf16, .shape = {0, 2}}};
+}
+
+// Waits for what happens on another thread; false: it has not in a minute.
+inline bool Eventually(const std::function<bool()>& happened) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (!happened()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }
 
 class HeldBackend {

@@ -41,7 +41,7 @@ TEST_F(RpcRoom, OfARequestThatWaitsIsThereAgainWhenItIsAnswered) {
     held_.AnswerAll();
     EXPECT_TRUE(waiting.get().ok());
     // Given back as soon as the answer is sent, which the client may hear of first.
-    while (budget_.held() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_TRUE(testing::Eventually([this] { return budget_.held() == 0; }));
   }
   EXPECT_EQ(held_.models()->Find("toy", "").value()->meter->failures(serving::FailureReason::kRejected), 2u);
 }

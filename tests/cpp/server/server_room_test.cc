@@ -1,9 +1,7 @@
 // Requests for whose bytes there is no room, over real sockets.
-#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "server_fixture.h"
@@ -22,12 +20,10 @@ class Room : public ServerFixture {
     return held_.models()->Find("toy", "").value()->meter->failures(serving::FailureReason::kRejected);
   }
 
-  // By the test's own time limit at the latest.
-  void WaitUntilHeld(uint64_t bytes) {
-    while (budget_->held() != bytes) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  bool Held(uint64_t bytes) {
+    return testing::Eventually([&] { return budget_->held() == bytes; });
   }
 
-  // What a request is answered with that the backend need not hold.
   static void ExpectNoRoom(const Client::Response& answer) {
     EXPECT_EQ(answer.result_int(), 503u);
     EXPECT_EQ(answer["Retry-After"], "1");
@@ -54,7 +50,7 @@ TEST_F(Room, OfRequestsThatWaitIsThereAgainWhenTheyAreAnswered) {
   held_.AnswerAll();
   EXPECT_EQ(first.Receive().body(), kInferAnswer);
   EXPECT_EQ(second.Receive().body(), kInferAnswer);
-  WaitUntilHeld(0);
+  ASSERT_TRUE(Held(0));
   ExpectAnswer(&third);
 }
 
@@ -73,13 +69,13 @@ TEST_F(Room, ThatEndsInTheMiddleOfABodyEndsTheRequestAndNotTheConnection) {
   Client client = Connect();
   const std::string request = Post(std::string(10 * kLength, ' ')), part(kLength, ' ');
   client.Send(std::string_view(request).substr(0, request.size() - 9 * kLength));
-  WaitUntilHeld(kLength);
+  ASSERT_TRUE(Held(kLength));
   client.Send(part);
-  WaitUntilHeld(2 * kLength);
+  ASSERT_TRUE(Held(2 * kLength));
   client.Send(part);
   ExpectNoRoom(client.Receive());
   EXPECT_EQ(Rejected(), 1u);
-  WaitUntilHeld(0);
+  ASSERT_TRUE(Held(0));
   for (int i = 0; i < 7; ++i) client.Send(part);
   ExpectAnswer(&client);
 }
@@ -88,10 +84,10 @@ TEST_F(Room, ThatEndsWithTheLastPartOfABodyDoesTheSame) {
   Client client = Connect();
   const std::string request = Post(std::string(3 * kLength, ' '));
   client.Send(std::string_view(request).substr(0, request.size() - kLength));
-  WaitUntilHeld(2 * kLength);
+  ASSERT_TRUE(Held(2 * kLength));
   client.Send(std::string(kLength, ' '));
   ExpectNoRoom(client.Receive());
-  WaitUntilHeld(0);
+  ASSERT_TRUE(Held(0));
   ExpectAnswer(&client);
 }
 
@@ -106,7 +102,7 @@ TEST_F(Room, ThatEndsInTheMiddleOfAChunkedBodyEndsTheConnection) {
   Client client = Connect();
   client.Send("POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
   client.Send("10\r\n" + std::string(0x10, ' ') + "\r\n");
-  WaitUntilHeld(0x10);
+  ASSERT_TRUE(Held(0x10));
   client.Send("1000\r\n" + std::string(0x1000, ' '));
   ExpectNoRoom(client.Receive());
   EXPECT_EQ(Rejected(), 1u);
@@ -119,10 +115,10 @@ TEST_F(Room, OfAClientThatVanishesIsThereAgain) {
   {
     Client client = Connect();
     client.Send(Post(kInferJson).substr(0, 150));
-    while (budget_->held() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_TRUE(testing::Eventually([this] { return budget_->held() > 0; }));
     client.Vanish();
   }
-  WaitUntilHeld(0);
+  ASSERT_TRUE(Held(0));
 }
 
 TEST_F(Room, IsNeededForRequestsOfAllKinds) {
